@@ -84,8 +84,8 @@ export interface Extension {
   onRetransmissionTimeout(now: number, count: number): void;
   /** The peer's FIN was received in order; `offset` is one past it. */
   onPeerFin(now: number, offset: number): void;
-  /** The connection is over (TIME-WAIT included). Called once. */
-  onClosed(now: number, reason: CloseReason): void;
+  /** The connection is over (TIME-WAIT included). `reason` is a `CloseReason`. Called once. */
+  onClosed(now: number, reason: number): void;
 }
 
 /** Why a connection ended: plain data, kept. */

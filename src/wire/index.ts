@@ -45,6 +45,6 @@ export { Kind, MAX_OPTIONS, optionsLength } from './options.ts';
 export { ChecksumState, MAX_PACKET, PACKET_CAPACITY, Packet } from './packet.ts';
 export { Flag, Option, Segment } from './segment.ts';
 export { DataSequenceSpace, SequenceSpace } from './sequence.ts';
-export { digest as sha1, hmac as hmacSha1 } from './sha1.ts';
-export { digest as sha256, hmac as hmacSha256 } from './sha256.ts';
+export { hmacSha1, sha1 } from './sha1.ts';
+export { hmacSha256, sha256 } from './sha256.ts';
 export { decodeTcp, encodeSegment, headerLength, TCP_HEADER } from './tcp.ts';

@@ -5,7 +5,7 @@ import { hmacWith, shaPadded } from './hmac.ts';
 const schedule = new Int32Array(80);
 
 /** 20 bytes. */
-export function digest(bytes: Uint8Array): Uint8Array {
+export function sha1(bytes: Uint8Array): Uint8Array {
   const view = shaPadded(bytes);
   const state = Int32Array.from([0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0]);
   for (let at = 0; at < view.byteLength; at += 64) block(view, at, state);
@@ -16,8 +16,8 @@ export function digest(bytes: Uint8Array): Uint8Array {
 }
 
 /** HMAC-SHA1, 20 bytes. */
-export function hmac(key: Uint8Array, message: Uint8Array): Uint8Array {
-  return hmacWith(digest, key, message);
+export function hmacSha1(key: Uint8Array, message: Uint8Array): Uint8Array {
+  return hmacWith(sha1, key, message);
 }
 
 function block(view: DataView, at: number, state: Int32Array): void {

@@ -16,7 +16,7 @@ const ROUND = Uint32Array.from([
 const schedule = new Uint32Array(64);
 
 /** 32 bytes. */
-export function digest(bytes: Uint8Array): Uint8Array {
+export function sha256(bytes: Uint8Array): Uint8Array {
   const view = shaPadded(bytes);
   const state = Uint32Array.from([
     0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
@@ -29,8 +29,8 @@ export function digest(bytes: Uint8Array): Uint8Array {
 }
 
 /** HMAC-SHA256, 32 bytes. */
-export function hmac(key: Uint8Array, message: Uint8Array): Uint8Array {
-  return hmacWith(digest, key, message);
+export function hmacSha256(key: Uint8Array, message: Uint8Array): Uint8Array {
+  return hmacWith(sha256, key, message);
 }
 
 function block(view: DataView, at: number, state: Uint32Array): void {

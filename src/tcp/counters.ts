@@ -57,6 +57,18 @@ export class TcpCounters {
   TCPAckTooOld = 0;
   /** A segment without ACK where one is required. */
   TCPNoAck = 0;
+  /** A segment that a handshake has no use for (RFC 9293 §3.10.7.3), or that came after its end. */
+  TCPHandshakeDrop = 0;
+  /** A segment without timestamps although they were negotiated (RFC 7323 §3.2). */
+  TCPTimestampMissing = 0;
+  /** A RST outside of the receive window (RFC 5961 §3.2). */
+  TCPResetOutOfWindow = 0;
+  /** A RST that TIME-WAIT did not heed (RFC 1337). */
+  TCPTimeWaitResetIgnored = 0;
+  /** Segments for a connection that is over. */
+  TCPClosedDrop = 0;
+  /** Text or FIN that came after the peer's FIN. */
+  TCPTextAfterFin = 0;
   TCPAbortOnData = 0;
   TCPAbortOnClose = 0;
   TCPAbortOnTimeout = 0;

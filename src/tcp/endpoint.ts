@@ -144,6 +144,8 @@ export abstract class Endpoint {
   closeReason = -1;
   /** The last ICMP error, an `IcmpKind`; -1 when there was none. */
   softError = -1;
+  /** Which invariant of ours broke, when `closeReason` is `Invariant`. */
+  invariant = '';
 
   // The stack's: kept here so that its tables, lists and heap need no nodes.
   hashNext: Endpoint | null = null;

@@ -41,6 +41,18 @@ export {
   writeMptcpOptions,
 } from './mptcp-codec.ts';
 export { Capable, Dss, Mptcp, MptcpOptions, ResetFlag, ResetReason } from './mptcp-options.ts';
+export {
+  ABSOLUTE,
+  buildPacket,
+  describePacket,
+  emptyPacket,
+  formatPacket,
+  NotationProblem,
+  type NotationStyle,
+  type Origins,
+  parsePacket,
+  type TcpPacket,
+} from './notation.ts';
 export { Kind, MAX_OPTIONS, optionsLength } from './options.ts';
 export { ChecksumState, MAX_PACKET, PACKET_CAPACITY, Packet } from './packet.ts';
 export { Flag, Option, Segment } from './segment.ts';

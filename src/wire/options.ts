@@ -58,7 +58,7 @@ export function readOptions(view: DataView, start: number, end: number, segment:
 }
 
 /** An option of a length that its kind does not have is skipped, as is a kind that is unknown (RFC 9293 §3.1, MUST-6). */
-function readOption(view: DataView, at: number, kind: number, length: number, segment: Segment): void {
+export function readOption(view: DataView, at: number, kind: number, length: number, segment: Segment): void {
   switch (kind) {
     case Kind.Timestamps:
       if (length !== 10) return;

@@ -124,7 +124,7 @@ export function describePacket(bytes: Uint8Array): TcpPacket | number {
   if (ip.family === 4) {
     out.dontFragment = (view.getUint8(6) & 0x40) !== 0;
     out.reservedFlag = (view.getUint8(6) & 0x80) !== 0;
-    out.ipOptions = bytes.slice(IPV4_HEADER, start);
+    out.ipOptions = packet.bytes.slice(IPV4_HEADER, start);
   } else if (start > IPV6_HEADER) {
     out.ipOptions = Uint8Array.of(bytes[6]!, ...bytes.subarray(IPV6_HEADER, start));
   }
@@ -143,7 +143,7 @@ export function describePacket(bytes: Uint8Array): TcpPacket | number {
     const field = view.getUint16(start + 16);
     if (complement(total - field) !== field) out.checksum = field;
   }
-  out.options = splitOptions(bytes.slice(start + TCP_HEADER, start + headerLength));
+  out.options = splitOptions(packet.bytes.slice(start + TCP_HEADER, start + headerLength));
   out.payloadLength = length - headerLength;
   return out;
 }

@@ -63,7 +63,7 @@ export function splitOptions(bytes: Uint8Array): OptionBytes[] {
       length = at + 1 < bytes.length ? bytes[at + 1]! : 0;
       if (length < 2 || length > bytes.length - at) length = bytes.length - at;
     }
-    out.push(bytes.slice(at, at + length));
+    out.push(new Uint8Array(bytes.subarray(at, at + length)));
     at += length;
   }
   return out;

@@ -38,6 +38,8 @@ export interface LinkCounters {
   reordered: number;
   duplicated: number;
   corrupted: number;
+  /** Packets made on the way: by a middlebox, or in answer to one that was too big. */
+  added: number;
 }
 
 /** A seeded source of random numbers; never the platform's. */

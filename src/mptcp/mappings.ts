@@ -1,0 +1,173 @@
+/**
+ * Data sequence mappings of one subflow in one direction (RFC 8684 §3.3): which subflow bytes are which data bytes.
+ * Kept in order of subflow offset in a ring of numbers; a mapping is immutable once a byte of it was on the wire.
+ */
+
+/** Fields of one mapping in the ring. */
+const FIELDS = 5;
+
+/** Index meaning "no mapping". */
+export const NO_MAPPING = -1;
+
+/** A ring of (subflow offset, data offset, length, note, fin), ordered by subflow offset, without overlaps. */
+export class Mappings {
+  private ring: Float64Array;
+  private mask: number;
+  private head = 0;
+  /** Mappings held. */
+  count = 0;
+  /** Where the last search ended, relative to `head`: lookups mostly move forward. */
+  private cursor = 0;
+
+  constructor() {
+    this.ring = new Float64Array(2 * FIELDS);
+    this.mask = 1;
+  }
+
+  /** Subflow offset of the first byte of the `index`-th mapping. */
+  subflowStart(index: number): number {
+    return this.ring[((this.head + index) & this.mask) * FIELDS]!;
+  }
+
+  dataStart(index: number): number {
+    return this.ring[((this.head + index) & this.mask) * FIELDS + 1]!;
+  }
+
+  length(index: number): number {
+    return this.ring[((this.head + index) & this.mask) * FIELDS + 2]!;
+  }
+
+  /** A number that belongs to the mapping: the checksum once it is known, -1 before. */
+  note(index: number): number {
+    return this.ring[((this.head + index) & this.mask) * FIELDS + 3]!;
+  }
+
+  setNote(index: number, note: number): void {
+    this.ring[((this.head + index) & this.mask) * FIELDS + 3] = note;
+  }
+
+  /** Whether the mapping carries the DATA_FIN behind its last byte. */
+  fin(index: number): boolean {
+    return this.ring[((this.head + index) & this.mask) * FIELDS + 4] === 1;
+  }
+
+  markFin(index: number): void {
+    this.ring[((this.head + index) & this.mask) * FIELDS + 4] = 1;
+  }
+
+  /** One past the last subflow offset mapped; 0 when nothing is. */
+  get end(): number {
+    if (this.count === 0) return 0;
+    const at = ((this.head + this.count - 1) & this.mask) * FIELDS;
+    return this.ring[at]! + this.ring[at + 2]!;
+  }
+
+  /** Lengthens the last mapping. */
+  extendLast(bytes: number): void {
+    this.ring[((this.head + this.count - 1) & this.mask) * FIELDS + 2]! += bytes;
+  }
+
+  push(subflowStart: number, dataStart: number, length: number): void {
+    this.insertAt(this.count, subflowStart, dataStart, length);
+  }
+
+  /**
+   * Adds a mapping where it belongs. Returns its index; `NO_MAPPING` when it overlaps one that differs from it. An
+   * identical mapping, or one that says the same of a part, is accepted and changes nothing (A5.04).
+   */
+  insert(subflowStart: number, dataStart: number, length: number): number {
+    let at = this.count;
+    while (at > 0 && this.subflowStart(at - 1) > subflowStart) at--;
+    const shift = dataStart - subflowStart;
+    if (at > 0) {
+      const before = at - 1;
+      const beforeEnd = this.subflowStart(before) + this.length(before);
+      if (beforeEnd > subflowStart) {
+        if (this.dataStart(before) - this.subflowStart(before) !== shift) return NO_MAPPING;
+        if (beforeEnd >= subflowStart + length) return before;
+        // Same relation, longer: a sender may extend its last mapping (A5.07). Keep the part that is new.
+        const known = beforeEnd - subflowStart;
+        return this.insert(beforeEnd, dataStart + known, length - known);
+      }
+    }
+    if (at < this.count && this.subflowStart(at) < subflowStart + length) {
+      if (this.dataStart(at) - this.subflowStart(at) !== shift) return NO_MAPPING;
+      const room = this.subflowStart(at) - subflowStart;
+      if (room === 0) {
+        const rest = length - this.length(at);
+        if (rest <= 0) return at;
+        return this.insert(subflowStart + this.length(at), dataStart + this.length(at), rest) === NO_MAPPING
+          ? NO_MAPPING
+          : at;
+      }
+      const tail = subflowStart + length - this.subflowStart(at);
+      const tailStart = this.subflowStart(at);
+      const tailData = this.dataStart(at);
+      this.insertAt(at, subflowStart, dataStart, room);
+      return this.insert(tailStart, tailData, tail) === NO_MAPPING ? NO_MAPPING : at;
+    }
+    this.insertAt(at, subflowStart, dataStart, length);
+    return at;
+  }
+
+  /** Index of the mapping that covers `offset`, or `NO_MAPPING`. */
+  find(offset: number): number {
+    if (this.count === 0) return NO_MAPPING;
+    let at = this.cursor < this.count ? this.cursor : this.count - 1;
+    while (at > 0 && this.subflowStart(at) > offset) at--;
+    while (at < this.count && this.subflowStart(at) + this.length(at) <= offset) at++;
+    if (at === this.count || this.subflowStart(at) > offset) return NO_MAPPING;
+    this.cursor = at;
+    return at;
+  }
+
+  /** Forgets mappings that lie wholly below `offset`. */
+  releaseBelow(offset: number): void {
+    while (this.count > 0) {
+      const at = (this.head & this.mask) * FIELDS;
+      if (this.ring[at]! + this.ring[at + 2]! > offset) return;
+      this.head = (this.head + 1) & this.mask;
+      this.count--;
+      if (this.cursor > 0) this.cursor--;
+    }
+    this.cursor = 0;
+  }
+
+  clear(): void {
+    this.count = 0;
+    this.cursor = 0;
+    this.head = 0;
+  }
+
+  private insertAt(index: number, subflowStart: number, dataStart: number, length: number): void {
+    if (this.count > this.mask) this.grow();
+    for (let at = this.count; at > index; at--) {
+      const to = ((this.head + at) & this.mask) * FIELDS;
+      const from = ((this.head + at - 1) & this.mask) * FIELDS;
+      this.ring[to] = this.ring[from]!;
+      this.ring[to + 1] = this.ring[from + 1]!;
+      this.ring[to + 2] = this.ring[from + 2]!;
+      this.ring[to + 3] = this.ring[from + 3]!;
+      this.ring[to + 4] = this.ring[from + 4]!;
+    }
+    const to = ((this.head + index) & this.mask) * FIELDS;
+    this.ring[to] = subflowStart;
+    this.ring[to + 1] = dataStart;
+    this.ring[to + 2] = length;
+    this.ring[to + 3] = -1;
+    this.ring[to + 4] = 0;
+    this.count++;
+  }
+
+  private grow(): void {
+    const size = this.mask + 1;
+    const bigger = new Float64Array(size * 2 * FIELDS);
+    for (let index = 0; index < this.count; index++) {
+      const from = ((this.head + index) & this.mask) * FIELDS;
+      for (let field = 0; field < FIELDS; field++) bigger[index * FIELDS + field] = this.ring[from + field]!;
+    }
+    this.ring = bigger;
+    this.mask = size * 2 - 1;
+    this.head = 0;
+  }
+}

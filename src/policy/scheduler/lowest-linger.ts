@@ -1,0 +1,112 @@
+import type { ScheduleRequest, Scheduler, SubflowView } from '../../mptcp/seams.ts';
+
+/** Linux's cap of one burst (G1.06). */
+const BURST = 65_428;
+
+/**
+ * Linux's default scheduler (table G1): the subflow that would flush what it already has first, "linger" = queued
+ * bytes over averaged pacing rate; backups only while no normal subflow is active. Here a subflow is asked only while
+ * its own windows have room, and a slow one is left alone when the connection's window is so small that its bytes
+ * would hold the fast one up (the BLEST estimate, G1.04).
+ */
+export class LowestLinger implements Scheduler {
+  readonly name = 'default';
+  /** Averaged pacing rate by subflow id (G1.07). */
+  private averages: Float64Array = new Float64Array(4);
+
+  pick(_now: number, subflows: readonly SubflowView[], request: ScheduleRequest): number {
+    const normal = hasNormal(subflows);
+    let best = -1;
+    let bestLinger = Number.POSITIVE_INFINITY;
+    let fastest = -1;
+    for (let index = 0; index < subflows.length; index++) {
+      const view = subflows[index]!;
+      if (!view.active || view.lossy || (normal && view.backup)) continue;
+      if (fastest < 0 || view.smoothedRtt < subflows[fastest]!.smoothedRtt) fastest = index;
+      if (view.room <= 0 && request.window > 0) continue;
+      const linger = this.linger(view);
+      if (linger < bestLinger) {
+        bestLinger = linger;
+        best = index;
+      }
+    }
+    if (best < 0) return this.lastResort(subflows, request);
+    if (best !== fastest && holdsUp(subflows[best]!, subflows[fastest]!, request)) return -1;
+    this.average(subflows[best]!, Math.min(BURST, request.waiting, subflows[best]!.room));
+    return best;
+  }
+
+  retransmit(_now: number, subflows: readonly SubflowView[], _request: ScheduleRequest, except: number): number {
+    const normal = hasNormal(subflows);
+    let best = -1;
+    let bestLinger = Number.POSITIVE_INFINITY;
+    let others = false;
+    for (let index = 0; index < subflows.length; index++) {
+      const view = subflows[index]!;
+      if (!view.active || view.lossy) continue;
+      if (view.id !== except && (!normal || !view.backup)) others = true;
+    }
+    for (let index = 0; index < subflows.length; index++) {
+      const view = subflows[index]!;
+      if (!view.active || view.lossy || view.room <= 0) continue;
+      if ((normal && view.backup) || (others && view.id === except)) continue;
+      const linger = this.linger(view);
+      if (linger < bestLinger) {
+        bestLinger = linger;
+        best = index;
+      }
+    }
+    return best;
+  }
+
+  /** Every path looks dead: the least bad one, so that the connection goes on when it comes back. */
+  private lastResort(subflows: readonly SubflowView[], request: ScheduleRequest): number {
+    if (request.outstanding > 0) return -1;
+    for (let index = 0; index < subflows.length; index++) {
+      const view = subflows[index]!;
+      if (view.active && !view.lossy) return -1; // one lives, it only has no room now
+    }
+    for (let index = 0; index < subflows.length; index++) {
+      const view = subflows[index]!;
+      if (view.active && view.room > 0) return index;
+    }
+    return -1;
+  }
+
+  private linger(view: SubflowView): number {
+    const average = this.averages[view.id] ?? 0;
+    const rate = average > 0 ? average : view.pacingRate;
+    return rate > 0 ? view.queued / rate : view.queued;
+  }
+
+  private average(view: SubflowView, burst: number): void {
+    if (view.pacingRate === 0 || burst <= 0) return;
+    if (view.id >= this.averages.length) {
+      const grown = new Float64Array(Math.max(view.id + 1, this.averages.length * 2));
+      grown.set(this.averages);
+      this.averages = grown;
+    }
+    const old = this.averages[view.id]!;
+    this.averages[view.id] =
+      old === 0 ? view.pacingRate : (old * view.queued + view.pacingRate * burst) / (view.queued + burst);
+  }
+}
+
+function hasNormal(subflows: readonly SubflowView[]): boolean {
+  for (let index = 0; index < subflows.length; index++) {
+    const view = subflows[index]!;
+    if (view.active && !view.backup && !view.lossy) return true;
+  }
+  return false;
+}
+
+/**
+ * Whether a segment sent on `slow` now would leave `fast` without window before it is acknowledged: in one round trip
+ * of `slow`, `fast` could send more than the window has beside what `slow` holds.
+ */
+function holdsUp(slow: SubflowView, fast: SubflowView, request: ScheduleRequest): boolean {
+  if (fast.smoothedRtt <= 0 || slow.smoothedRtt <= fast.smoothedRtt) return false;
+  const rate = fast.congestionWindow / fast.smoothedRtt;
+  const sentMeanwhile = rate * slow.smoothedRtt;
+  return sentMeanwhile > request.window + request.outstanding - (slow.queued + slow.segmentSize);
+}

@@ -1,20 +1,76 @@
 import type { Packet } from '../wire/packet.ts';
-import type { Segment } from '../wire/segment.ts';
+import { Flag, Option, type Segment } from '../wire/segment.ts';
 import { SequenceSpace } from '../wire/sequence.ts';
-import { Endpoint, type IcmpKind } from './endpoint.ts';
+import { encodeSegment, headerLength, optionsLength } from '../wire/tcp.ts';
+import { Endpoint, EndpointEvent, IcmpKind } from './endpoint.ts';
 import type { Handshake, HandshakeResult } from './handshake.ts';
+import { blackHoleMtu, LARGEST_PAYLOAD, MTU_LIFETIME, reducedMtu, segmentSizeFor } from './path-mtu.ts';
 import { Receiver } from './receiver.ts';
-import type { ByteSink, ByteSource, CongestionControl, Extension } from './seams.ts';
-import { Sender } from './sender.ts';
-import { State } from './state.ts';
+import {
+  type ByteSink,
+  type ByteSource,
+  CloseReason,
+  type CongestionControl,
+  type Extension,
+  Verdict,
+} from './seams.ts';
+import { AckOutcome, Sender, SendKind, TimeoutOutcome } from './sender.ts';
+import { isLegal, STATE_NAMES, State } from './state.ts';
 
+/**
+ * A synchronized TCP connection, ESTABLISHED to TIME-WAIT (RFC 9293). Owns its state, its timers but the sender's, and
+ * the order in which the sender, the receiver and the extension hear of things. Decides no byte to send (`Sender`)
+ * and keeps none (`ByteSource`, `ByteSink`).
+ *
+ * Order of calls: `fromHandshake`, at once `onSegment` with the segment that completed the handshake, then anything.
+ * After each call `wantsTransmit` and `events` tell what is new. The extension may call `abort`, `closeSilently` and
+ * `demandAcknowledgment` from inside its own callbacks, and nothing else.
+ */
 export class TcpConnection extends Endpoint {
   readonly sender: Sender;
   readonly receiver: Receiver;
   readonly extension: Extension;
+  /** What the handshake settled. */
+  readonly negotiated: HandshakeResult;
   /** Bytes of the largest IP packet of the path, as far as known. */
   mtu: number;
+  /** Nobody owns the connection any more: it only winds down. */
+  orphaned = false;
+  /** The largest window the peer ever offered, bytes (MAX.SND.WND of RFC 5961 §5.2). */
+  maximumPeerWindow: number;
+  /** TS.Recent of RFC 7323 §4.3 and when it was set. */
+  timestampRecent: number;
+  timestampRecentAt: number;
+
+  private readonly source: ByteSource;
   private current: number = State.Established;
+  /** The segment that completed the handshake has not been replayed yet. */
+  private awaiting = true;
+  /** The sender may have something. */
+  private polling = false;
+  private resetOwed = false;
+  private probeOwed = false;
+  private readonly timestamps: boolean;
+  private readonly space: SequenceSpace;
+  /** Bytes that one unit of the peer's window field stands for. */
+  private readonly peerUnit: number;
+  /** `extension.overhead` that the sender's segment size allows for. */
+  private overhead: number;
+  /** When a lowered MTU is forgotten (RFC 1191 §6.3, RFC 8201 §4). */
+  private mtuExpires = Number.POSITIVE_INFINITY;
+  /** FIN-WAIT-2 or TIME-WAIT ends. */
+  private lifeDeadline = Number.POSITIVE_INFINITY;
+  private lastReceivedAt: number;
+  /** When a segment without text was last answered for not being acceptable. */
+  private answeredAt = Number.NEGATIVE_INFINITY;
+  /** ACKs the extension asked for since something happened last. */
+  private extensionAcks = 0;
+
+  private keepAliveDeadline = Number.POSITIVE_INFINITY;
+  private keepAliveIdle: number;
+  private keepAliveInterval: number;
+  private keepAliveProbes: number;
+  private probesSent = 0;
 
   private constructor(
     now: number,
@@ -25,13 +81,26 @@ export class TcpConnection extends Endpoint {
     congestion: CongestionControl,
   ) {
     super(handshake.tuple, handshake.environment);
+    const { config, counters, mtu } = handshake.environment;
+    this.interfaceId = handshake.interfaceId;
+    this.hopLimit = handshake.hopLimit;
+    this.trafficClass = handshake.trafficClass;
+    this.flowLabel = handshake.flowLabel;
+    this.source = source;
     this.extension = handshake.extension;
-    this.mtu = handshake.environment.mtu;
-    const space = new SequenceSpace(result.localInitial);
-    this.receiver = new Receiver(new SequenceSpace(result.peerInitial), sink);
-    this.sender = new Sender(now, this.environment.config, source, congestion, this.environment.counters, {
-      space,
-      segmentSize: result.peerMss,
+    this.negotiated = result;
+    this.mtu = mtu;
+    this.maximumPeerWindow = result.peerWindow;
+    this.timestamps = result.timestamps;
+    this.timestampRecent = result.timestampRecent;
+    this.timestampRecentAt = result.timestampRecentAt;
+    this.peerUnit = 2 ** result.peerWindowScale;
+    this.overhead = this.extension.overhead;
+    this.space = new SequenceSpace(result.localInitial);
+    const segmentSize = this.effectiveSegmentSize();
+    this.sender = new Sender(now, config, source, congestion, counters, {
+      space: this.space,
+      segmentSize,
       sackPermitted: result.sackPermitted,
       timestamps: result.timestamps,
       timestampOffset: this.environment.timestampOffset,
@@ -39,11 +108,26 @@ export class TcpConnection extends Endpoint {
       handshakeRtt: result.rtt,
       handshakeRetransmitted: result.retransmitted,
     });
+    this.sender.setGsoMaximum(this.gsoMaximum(segmentSize));
+    this.receiver = new Receiver(config, counters, this.sender.rtt, sink, {
+      space: new SequenceSpace(result.peerInitial),
+      offeredWindow: result.offeredWindow,
+      windowScale: result.localWindowScale,
+      sackPermitted: result.sackPermitted,
+      segmentSize,
+    });
+    this.lastReceivedAt = now;
+    this.keepAliveIdle = config.keepAliveIdle;
+    this.keepAliveInterval = config.keepAliveInterval;
+    this.keepAliveProbes = config.keepAliveProbes;
+    if (config.keepAlive) this.keepAliveDeadline = now + this.keepAliveIdle;
+    counters.CurrEstab++;
   }
 
   /**
    * The connection that a completed handshake becomes (`handshake.established` is set). The caller puts it in the
-   * handshake's place and at once passes it the segment that completed the handshake.
+   * handshake's place and at once passes it the segment that completed the handshake. `congestion` was made for
+   * `initialSegmentSize(handshake)`.
    */
   static fromHandshake(
     now: number,
@@ -52,11 +136,22 @@ export class TcpConnection extends Endpoint {
     sink: ByteSink,
     congestion: CongestionControl,
   ): TcpConnection {
-    return new TcpConnection(now, handshake, handshake.established!, source, sink, congestion);
+    const result = handshake.established;
+    if (result === null) throw new RangeError('fromHandshake: the handshake is not complete');
+    return new TcpConnection(now, handshake, result, source, sink, congestion);
   }
 
   get deadline(): number {
-    return Number.POSITIVE_INFINITY;
+    if (this.current === State.Closed) return Number.POSITIVE_INFINITY;
+    let earliest = this.lifeDeadline;
+    if (this.current === State.TimeWait) return earliest;
+    const sender = this.sender.deadline;
+    if (sender < earliest) earliest = sender;
+    const ack = this.receiver.ackDeadline;
+    if (ack < earliest) earliest = ack;
+    const extension = this.extension.deadline;
+    if (extension < earliest) earliest = extension;
+    return Math.min(this.keepAliveDeadline, earliest);
   }
 
   get state(): number {
@@ -64,36 +159,751 @@ export class TcpConnection extends Endpoint {
   }
 
   get wantsTransmit(): boolean {
-    return this.extension.wantsAcknowledgment;
+    if (this.resetOwed) return true;
+    if (this.current === State.Closed) return false;
+    if (this.polling || this.receiver.ackNow || this.probeOwed) return true;
+    return this.current !== State.TimeWait && this.extension.wantsAcknowledgment;
   }
 
-  onSegment(_now: number, _segment: Segment, _packet: Packet): void {}
-  onTimeout(_now: number): void {}
+  /** The peer sent its FIN and all before it. */
+  get peerFinished(): boolean {
+    return this.receiver.finished;
+  }
 
-  pollTransmit(_now: number, _out: Segment, _packet: Packet): boolean {
+  // ------------------------------------------------------------------------------------------------- receiving
+
+  /** RFC 9293 §3.10.7.4, in its order, with RFC 7323's PAWS before it and RFC 5961's checks in it. */
+  onSegment(now: number, segment: Segment, packet: Packet): void {
+    const { receiver, sender } = this;
+    const { counters } = this.environment;
+    if (this.current === State.Closed) {
+      counters.TCPClosedDrop++;
+      return;
+    }
+    this.extensionAcks = 0;
+    if (this.awaiting && this.begin(now, segment, packet)) return;
+
+    const flags = segment.flags;
+    const length = segment.payloadEnd - segment.payloadStart;
+    const offset = receiver.space.fromWire(segment.sequence, receiver.nxt);
+    const end = offset + length + (flags & Flag.Fin) + ((flags & Flag.Syn) >> 1);
+    segment.offset = offset;
+    segment.ackOffset = this.space.fromWire(segment.acknowledgment, sender.una);
+    segment.scaledWindow = (flags & Flag.Syn) !== 0 ? segment.window : segment.window * this.peerUnit;
+
+    if (this.timestamps && (flags & Flag.Rst) === 0 && !this.passesTimestamps(now, segment, offset, length)) return;
+
+    // First, the sequence number.
+    if (!receiver.accepts(offset, end) && !this.isWindowProbe(offset, flags)) {
+      this.onUnacceptable(now, segment, offset, end, length);
+      return;
+    }
+    if ((flags & (Flag.Rst | Flag.Syn)) !== 0) {
+      this.onResetOrSyn(now, segment, offset);
+      return;
+    }
+
+    // Fifth, the ACK field: "if the ACK bit is off, drop the segment and return".
+    if ((flags & Flag.Ack) === 0) {
+      counters.TCPNoAck++;
+      return;
+    }
+    const ackOffset = segment.ackOffset;
+    if (ackOffset > sender.nxt) {
+      // "If the ACK acks something not yet sent (SEG.ACK > SND.NXT), then send an ACK, drop the segment".
+      counters.TCPAckOfUnsent++;
+      this.challenge(now);
+      return;
+    }
+    if (ackOffset < sender.una - this.maximumPeerWindow) {
+      // RFC 5961 §5.2: acceptable is (SND.UNA - MAX.SND.WND) =< SEG.ACK =< SND.NXT.
+      counters.TCPAckTooOld++;
+      this.challenge(now);
+      return;
+    }
+    this.lastReceivedAt = now;
+    this.probesSent = 0;
+    // RFC 7323 §4.3 (2): the TSval to echo is that of the segment that advances the left edge (or is older).
+    if (
+      this.timestamps &&
+      offset <= receiver.acknowledged &&
+      ((segment.timestampValue - this.timestampRecent) | 0) >= 0
+    ) {
+      this.timestampRecent = segment.timestampValue;
+      this.timestampRecentAt = now;
+    }
+    if (segment.scaledWindow > this.maximumPeerWindow) this.maximumPeerWindow = segment.scaledWindow;
+    if (this.current === State.TimeWait) {
+      this.onSegmentInTimeWait(now, end > offset);
+      return;
+    }
+
+    const verdict = this.extension.onSegment(now, segment, packet);
+    if (!this.survives(now, verdict)) return;
+    this.onAck(now, segment, verdict);
+    if (this.hasEnded) return;
+
+    // Sixth, the URG bit: urgent data stays in the stream, where it stands (RFC 6093 §3 advises as much).
+    this.onText(now, segment, packet, offset, length, verdict);
+  }
+
+  /**
+   * The segment that completed the handshake, seen for the second time. Returns whether it is done with: a third ACK
+   * is an ordinary segment, a SYN/ACK goes on at the sixth step (RFC 9293 §3.10.7.3).
+   */
+  private begin(now: number, segment: Segment, packet: Packet): boolean {
+    this.awaiting = false;
+    this.events |= EndpointEvent.Established;
+    this.polling = true;
+    this.extension.onEstablished(now);
+    if (this.hasEnded) return true;
+    if ((segment.flags & Flag.Syn) === 0) return false;
+    segment.offset = 0;
+    segment.ackOffset = 1;
+    segment.scaledWindow = segment.window;
+    this.receiver.ackNow = true;
+    const length = segment.payloadEnd - segment.payloadStart;
+    if (length === 0 && (segment.flags & Flag.Fin) === 0) return true;
+    const verdict = length > 0 ? this.extension.onSegment(now, segment, packet) : 0;
+    if (this.survives(now, verdict)) this.onText(now, segment, packet, 1, length, verdict);
+    return true;
+  }
+
+  /** PAWS (RFC 7323 §5) and the presence of the option (§3.2). False: the segment is dealt with. */
+  private passesTimestamps(now: number, segment: Segment, offset: number, length: number): boolean {
+    const { counters } = this.environment;
+    if ((segment.options & Option.Timestamps) === 0) {
+      // "If a non-<RST> segment is received without a TSopt, a TCP SHOULD silently drop the segment". Not a SYN: that
+      // is for RFC 5961 §4 to answer, or a peer that restarted would wait for us forever.
+      if ((segment.flags & Flag.Syn) !== 0) return true;
+      counters.TCPTimestampMissing++;
+      return false;
+    }
+    if (((segment.timestampValue - this.timestampRecent) | 0) >= 0) return true;
+    // R1: older than TS.Recent, unless that is itself older than 24 days (§5.5).
+    if (now - this.timestampRecentAt > PAWS_IDLE) return true;
+    counters.PAWSEstab++;
+    this.answerUnacceptable(now, segment, offset, length);
     return false;
   }
 
-  onIcmp(_now: number, _kind: IcmpKind, _mtu: number, _quotedSequence: number): void {}
+  /** RFC 9293 §3.10.7.4: with a closed window "special allowance should be made to accept valid ACKs". */
+  private isWindowProbe(offset: number, flags: number): boolean {
+    const { receiver } = this;
+    return offset === receiver.nxt && (flags & (Flag.Syn | Flag.Rst)) === 0 && receiver.limit === receiver.nxt;
+  }
+
+  private onUnacceptable(now: number, segment: Segment, offset: number, end: number, length: number): void {
+    const { counters } = this.environment;
+    if ((segment.flags & Flag.Rst) !== 0) {
+      // RFC 5961 §3.2, 1: "silently drop the segment".
+      counters.TCPResetOutOfWindow++;
+      return;
+    }
+    counters.TCPOutOfWindow++;
+    if ((segment.flags & Flag.Syn) !== 0) {
+      // RFC 5961 §4.2: "irrespective of the sequence number".
+      counters.TCPSYNChallenge++;
+      this.challenge(now);
+      return;
+    }
+    // A retransmission of the peer's FIN: "Acknowledge it, and restart the 2 MSL timeout".
+    if (this.current === State.TimeWait && end > offset) this.lifeDeadline = now + this.environment.config.timeWait;
+    this.answerUnacceptable(now, segment, offset, length);
+  }
+
+  /** <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>; for segments without octets twice a second, lest two stacks play ping-pong. */
+  private answerUnacceptable(now: number, segment: Segment, offset: number, length: number): void {
+    if (segment.span === 0) {
+      if (now - this.answeredAt < ANSWER_INTERVAL) {
+        this.environment.counters.TCPACKSkippedChallenge++;
+        return;
+      }
+      this.answeredAt = now;
+    }
+    this.receiver.onUnacceptable(offset, length);
+  }
+
+  /** Second and fourth step, as RFC 5961 §3.2 and §4.2 have them. */
+  private onResetOrSyn(now: number, segment: Segment, offset: number): void {
+    const { counters } = this.environment;
+    if ((segment.flags & Flag.Rst) === 0) {
+      counters.TCPSYNChallenge++;
+      this.challenge(now);
+      return;
+    }
+    if (this.current === State.TimeWait) {
+      // RFC 1337 §3 (fix F1): RST is ignored in TIME-WAIT; RFC 9293 would close. Linux has net.ipv4.tcp_rfc1337.
+      counters.TCPTimeWaitResetIgnored++;
+      return;
+    }
+    if (offset < this.receiver.nxt) {
+      counters.TCPResetOutOfWindow++;
+      return;
+    }
+    if (offset !== this.receiver.nxt) {
+      this.challenge(now);
+      return;
+    }
+    this.extension.onReset(now, segment);
+    this.finish(now, CloseReason.PeerReset, false);
+  }
+
+  private onSegmentInTimeWait(now: number, octets: boolean): void {
+    if (!octets) return;
+    this.environment.counters.TCPTextAfterFin++;
+    this.lifeDeadline = now + this.environment.config.timeWait;
+    this.receiver.ackNow = true;
+  }
+
+  /** Heeds what the extension said of a segment; false when the connection is over. */
+  private survives(now: number, verdict: number): boolean {
+    if ((verdict & Verdict.Reset) !== 0) this.abort(now, CloseReason.Extension);
+    else if ((verdict & Verdict.AcknowledgeNow) !== 0) this.receiver.ackNow = true;
+    return !this.hasEnded;
+  }
+
+  /** Fifth step. */
+  private onAck(now: number, segment: Segment, verdict: number): void {
+    const { sender } = this;
+    const outcome = sender.onAck(now, segment, verdict);
+    this.polling = true;
+    if ((outcome & AckOutcome.Advanced) === 0) return;
+    this.events |= EndpointEvent.Writable;
+    this.extension.onAcknowledged(now, sender.una);
+    if (this.hasEnded || (outcome & AckOutcome.FinAcknowledged) === 0) return;
+    this.events |= EndpointEvent.FinAcknowledged;
+    switch (this.current) {
+      case State.FinWait1:
+        this.enter(now, State.FinWait2);
+        this.armFinWait2(now);
+        break;
+      case State.Closing:
+        this.enterTimeWait(now);
+        break;
+      case State.LastAck:
+        this.finish(now, CloseReason.Finished, false);
+        break;
+    }
+  }
+
+  /** Seventh and eighth step: text from `offset`, then the FIN. */
+  private onText(now: number, segment: Segment, packet: Packet, offset: number, length: number, verdict: number): void {
+    const { receiver } = this;
+    const hasFin = (segment.flags & Flag.Fin) !== 0;
+    if (length === 0 && !hasFin) return;
+    if (receiver.finished) {
+      // "This should not occur since a FIN has been received from the remote side. Ignore the segment text."
+      this.environment.counters.TCPTextAfterFin++;
+      return;
+    }
+    if (length > 0) {
+      if ((verdict & Verdict.IgnorePayload) !== 0) {
+        // It stays unacknowledged, and so does a FIN behind it.
+      } else if (this.orphaned && offset + length > receiver.nxt) {
+        // RFC 9293 §3.6.1: after CLOSE, with nobody to read, new data means data lost: "a RST should be sent".
+        this.environment.counters.TCPAbortOnData++;
+        this.abort(now, CloseReason.Aborted);
+        return;
+      } else {
+        const size = packet.gsoSize > 0 && packet.gsoSize < length ? packet.gsoSize : length;
+        if (receiver.limit === receiver.nxt) {
+          this.environment.counters.TCPZeroWindowDrop++;
+          receiver.ackNow = true;
+        } else if (receiver.onData(now, offset, packet.bytes, segment.payloadStart, length, size)) {
+          this.events |= EndpointEvent.Readable;
+        }
+      }
+    }
+    if (hasFin ? receiver.onFin(offset + length) : receiver.takeFin()) this.onPeerFin(now);
+  }
+
+  private onPeerFin(now: number): void {
+    this.events |= EndpointEvent.PeerFin | EndpointEvent.Readable;
+    this.extension.onPeerFin(now, this.receiver.nxt);
+    switch (this.current) {
+      case State.Established:
+        this.enter(now, State.CloseWait);
+        break;
+      case State.FinWait1:
+        this.enter(now, State.Closing);
+        break;
+      case State.FinWait2:
+        this.enterTimeWait(now);
+        break;
+    }
+  }
+
+  /** RFC 5961 §7: an ACK that costs an attacker more than us. */
+  private challenge(now: number): void {
+    const { counters, challenge } = this.environment;
+    if (!challenge.allow(now)) {
+      counters.TCPACKSkippedChallenge++;
+      return;
+    }
+    counters.TCPChallengeACK++;
+    this.receiver.ackNow = true;
+  }
+
+  // ---------------------------------------------------------------------------------------------------- timers
+
+  onTimeout(now: number): void {
+    if (this.current === State.Closed) return;
+    this.extensionAcks = 0;
+    if (this.lifeDeadline <= now) {
+      // FIN-WAIT-2 of an orphan: the peer never closed. TIME-WAIT: done.
+      this.finish(now, CloseReason.TimedOut, false);
+      return;
+    }
+    if (this.current === State.TimeWait) return;
+    if (this.extension.deadline <= now) {
+      this.extension.onTimeout(now);
+      if (this.hasEnded) return;
+    }
+    if (this.receiver.ackDeadline <= now) this.receiver.onTimeout(now);
+    if (this.sender.deadline <= now && !this.onSenderTimeout(now)) return;
+    if (this.keepAliveDeadline <= now) this.onKeepAlive(now);
+  }
+
+  /** False: the connection is over. */
+  private onSenderTimeout(now: number): boolean {
+    const { sender } = this;
+    const outcome = sender.onTimeout(now);
+    this.polling = true;
+    if ((outcome & TimeoutOutcome.Abort) !== 0) {
+      // RFC 9293 §3.8.3: R2 was reached, "close the connection".
+      this.environment.counters.TCPAbortOnTimeout++;
+      this.finish(now, CloseReason.TimedOut, false);
+      return false;
+    }
+    if ((outcome & TimeoutOutcome.BlackHole) !== 0 && this.environment.config.mtuProbing) this.onBlackHole(now);
+    if ((outcome & TimeoutOutcome.RetransmissionTimeout) !== 0) {
+      this.extension.onRetransmissionTimeout(now, sender.timeouts);
+    }
+    return !this.hasEnded;
+  }
+
+  /** RFC 9293 §3.8.4. */
+  private onKeepAlive(now: number): void {
+    const { sender, environment } = this;
+    const due = this.lastReceivedAt + this.keepAliveIdle + this.probesSent * this.keepAliveInterval;
+    // What is in flight is watched by the retransmission timer.
+    if (sender.una !== sender.nxt || sender.unsent > 0) {
+      this.probesSent = 0;
+      this.keepAliveDeadline = now + this.keepAliveIdle;
+      return;
+    }
+    if (due > now) {
+      this.keepAliveDeadline = due;
+      return;
+    }
+    if (this.probesSent >= this.keepAliveProbes) {
+      // As Linux: the peer may be there and not hear us, so it is told.
+      environment.counters.TCPAbortOnTimeout++;
+      this.abort(now, CloseReason.KeepAlive);
+      return;
+    }
+    this.probesSent++;
+    this.probeOwed = true;
+    this.keepAliveDeadline = now + this.keepAliveInterval;
+  }
+
+  // -------------------------------------------------------------------------------------------------- commands
 
   /** The source has grown. */
-  onData(_now: number): void {}
+  onData(now: number): void {
+    if (this.hasEnded) return;
+    this.extensionAcks = 0;
+    this.sender.onData(now);
+    this.polling = true;
+  }
+
   /** The application consumed bytes of the sink: the window may have to be told. */
-  onRead(_now: number): void {}
-  /** No more bytes will come: a FIN follows `source.end`. */
-  shutdown(_now: number): void {}
-  /** A RST goes out, with what the extension adds to it. `reason` is a `CloseReason`. */
-  abort(_now: number, _reason = 5): void {}
-  /** Nobody reads any more: FIN after `source.end`; data that comes later is answered by a RST. */
-  close(_now: number): void {}
-  /** Ends without a word on the wire. */
-  closeSilently(_now: number, _reason: number): void {}
+  onRead(_now: number): void {
+    if (!this.hasEnded && !this.receiver.finished) this.receiver.onRead();
+  }
+
+  /** No more bytes will come: a FIN follows `source.end` (RFC 9293 §3.10.4). A second call changes nothing. */
+  shutdown(now: number): void {
+    if (this.current !== State.Established && this.current !== State.CloseWait) return;
+    this.enter(now, this.current === State.Established ? State.FinWait1 : State.LastAck);
+    this.sender.shutdown(now);
+    this.polling = true;
+  }
+
+  /**
+   * Nobody reads or writes any more: a FIN follows `source.end`, and data that comes later is answered by a RST.
+   * With bytes left unread the RST goes out at once, as the peer must learn that they were lost (RFC 9293 §3.6.1).
+   */
+  close(now: number, unread = false): void {
+    if (this.hasEnded) return;
+    if (unread) {
+      this.environment.counters.TCPAbortOnClose++;
+      this.abort(now, CloseReason.Aborted);
+      return;
+    }
+    this.orphaned = true;
+    const { config } = this.environment;
+    this.sender.setPersistence(config.orphanRetries, config.userTimeout);
+    this.shutdown(now);
+    this.armFinWait2(now);
+  }
+
+  /**
+   * Ends the connection with a RST, which passes through `Extension.onTransmit` (RFC 9293 §3.10.5). From CLOSING,
+   * LAST-ACK and TIME-WAIT on nothing is sent: the peer has finished, too.
+   *
+   * @param reason a `CloseReason`
+   */
+  abort(now: number, reason: number = CloseReason.Aborted): void {
+    const silent = this.current === State.Closing || this.current === State.LastAck || this.current === State.TimeWait;
+    this.finish(now, reason, !silent || reason === CloseReason.Extension);
+  }
+
+  /** Ends without a word on the wire. `reason` is a `CloseReason`. */
+  closeSilently(now: number, reason: number): void {
+    this.finish(now, reason, false);
+  }
+
   /** The local address or its interface is gone: ends silently. */
-  onAddressGone(_now: number): void {}
-  /** A pure ACK goes out now. */
-  demandAcknowledgment(_now: number): void {}
-  /** The path takes packets of `mtu` bytes. */
-  setMtu(_now: number, _mtu: number): void {}
-  /** Times in ms. */
-  setKeepAlive(_now: number, _on: boolean, _idle: number, _interval: number, _probes: number): void {}
+  onAddressGone(now: number): void {
+    this.finish(now, CloseReason.AddressGone, false);
+  }
+
+  /** A pure ACK goes out now, though nothing came. */
+  demandAcknowledgment(_now: number): void {
+    if (this.current !== State.Closed) this.receiver.ackNow = true;
+  }
+
+  /** Times in ms (RFC 9293 §3.8.4: off unless asked for, two hours or more by default). */
+  setKeepAlive(now: number, on: boolean, idle: number, interval: number, probes: number): void {
+    this.keepAliveIdle = idle;
+    this.keepAliveInterval = interval;
+    this.keepAliveProbes = probes;
+    this.probesSent = 0;
+    this.keepAliveDeadline = on ? Math.max(now, this.lastReceivedAt + idle) : Number.POSITIVE_INFINITY;
+  }
+
+  // ----------------------------------------------------------------------------------------------- path MTU, ICMP
+
+  onIcmp(now: number, kind: IcmpKind, mtu: number, quotedSequence: number): void {
+    const { sender, environment } = this;
+    if (this.hasEnded) return;
+    const quoted = this.space.fromWire(quotedSequence, sender.una);
+    // RFC 5927 §4.1: what is quoted must be in flight, or anyone could have sent this.
+    if (quoted < sender.una || quoted >= sender.nxt) {
+      environment.counters.OutOfWindowIcmps++;
+      return;
+    }
+    if (kind === IcmpKind.PacketTooBig) {
+      this.onPacketTooBig(now, mtu);
+      return;
+    }
+    // RFC 5927 §5.2, RFC 5461 §2: a synchronized connection takes hard errors for soft ones. If the path is really
+    // gone, the retransmission timer will find out, and the error tells why.
+    this.softError = kind;
+    this.events |= EndpointEvent.SoftError;
+  }
+
+  /** The path takes packets of `mtu` bytes: what the interface says now, or what was learned elsewhere. */
+  setMtu(now: number, mtu: number): void {
+    this.mtu = mtu;
+    this.updateSegmentSize(now, false);
+  }
+
+  /** RFC 1191 §3, RFC 8201 §4. */
+  private onPacketTooBig(now: number, reported: number): void {
+    const mtu = reducedMtu(this.tuple.local.family, this.mtu, reported);
+    if (mtu >= this.mtu) {
+      this.environment.counters.OutOfWindowIcmps++;
+      return;
+    }
+    this.environment.counters.TCPPmtuReduced++;
+    this.reduceMtu(now, mtu);
+  }
+
+  private onBlackHole(now: number): void {
+    const mtu = blackHoleMtu(this.tuple.local.family, this.mtu);
+    if (mtu >= this.mtu) return;
+    this.environment.counters.TCPMTUPFail++;
+    this.reduceMtu(now, mtu);
+  }
+
+  private reduceMtu(now: number, mtu: number): void {
+    this.mtu = mtu;
+    this.mtuExpires = now + MTU_LIFETIME;
+    this.updateSegmentSize(now, true);
+    this.polling = true;
+  }
+
+  private effectiveSegmentSize(): number {
+    const options = MAXIMUM_OPTIONS - this.optionRoom + this.overhead;
+    return segmentSizeFor(this.environment, this.tuple.local.family, this.mtu, this.negotiated.peerMss, options);
+  }
+
+  private gsoMaximum(segmentSize: number): number {
+    if (!this.environment.segmentationOffload) return segmentSize;
+    return Math.max(Math.floor(LARGEST_PAYLOAD / segmentSize), 1) * segmentSize;
+  }
+
+  private updateSegmentSize(now: number, tooBig: boolean): void {
+    this.overhead = this.extension.overhead;
+    const size = this.effectiveSegmentSize();
+    if (size !== this.sender.segmentSize) {
+      if (tooBig) this.sender.onPacketTooBig(now, size);
+      else this.sender.setSegmentSize(now, size);
+    }
+    this.sender.setGsoMaximum(this.gsoMaximum(size));
+  }
+
+  // ------------------------------------------------------------------------------------------------- transmitting
+
+  pollTransmit(now: number, out: Segment, packet: Packet): boolean {
+    if (this.resetOwed) {
+      this.transmitReset(now, out, packet);
+      return true;
+    }
+    if (this.current === State.Closed) return false;
+    const { receiver, extension } = this;
+    // SACK blocks go on an ACK of their own, so that data segments keep their size (RFC 2018 §4 wants them at once).
+    if (receiver.ackNow && receiver.hasBlocks) {
+      this.transmitAck(now, out, packet);
+      return true;
+    }
+    if (this.polling) {
+      if (now >= this.mtuExpires) {
+        this.mtuExpires = Number.POSITIVE_INFINITY;
+        this.setMtu(now, this.environment.mtu);
+      }
+      if (extension.overhead !== this.overhead) this.updateSegmentSize(now, false);
+      for (let attempt = 0; attempt < MAXIMUM_REFUSALS; attempt++) {
+        if (this.sender.poll(now) === SendKind.None) break;
+        const outcome = this.transmitPlan(now, out, packet);
+        if (outcome) return true;
+        if (this.hasEnded) return false;
+      }
+      this.polling = false;
+    }
+    if (this.probeOwed) {
+      this.transmitKeepAlive(now, out, packet);
+      return true;
+    }
+    if (receiver.ackNow) {
+      this.transmitAck(now, out, packet);
+      return true;
+    }
+    if (this.current !== State.TimeWait && extension.wantsAcknowledgment) {
+      if (this.extensionAcks < MAXIMUM_EXTENSION_ACKS) {
+        this.extensionAcks++;
+        this.transmitAck(now, out, packet);
+        return true;
+      }
+      if (this.extensionAcks === MAXIMUM_EXTENSION_ACKS) {
+        this.extensionAcks++;
+        this.environment.counters.TCPInvariant++;
+        this.invariant = 'extension wants ACKs without end';
+      }
+    }
+    return false;
+  }
+
+  /** What the sender planned. False when the extension forbade it and had nothing to say itself. */
+  private transmitPlan(now: number, out: Segment, packet: Packet): boolean {
+    const { sender, environment } = this;
+    const offset = sender.planOffset;
+    let length = sender.planLength;
+    let fin = sender.planFin;
+    this.fill(now, out, offset, Flag.Ack | (fin ? Flag.Fin : 0) | (sender.planPush ? Flag.Psh : 0));
+    const room = this.optionRoom;
+    const allowed = this.extension.onTransmit(now, out, offset, length, room);
+    if (length > 0 && allowed <= 0) {
+      sender.onUnsendable(now);
+      if (optionsLength(out) === MAXIMUM_OPTIONS - room) return false;
+      // The extension used the occasion to say something: that goes out alone.
+      this.fillAgainAsAck(now, out);
+      this.send(now, out, packet, 0, 0);
+      return true;
+    }
+    if (allowed < length) {
+      length = allowed;
+      fin = false;
+    }
+    const capacity = this.capacity(out);
+    let gsoSize = 0;
+    if (length > capacity || (environment.segmentationOffload && length > sender.segmentSize)) {
+      if (environment.segmentationOffload) {
+        gsoSize = Math.min(capacity, sender.segmentSize);
+        if (length > LARGEST_PAYLOAD) {
+          length = LARGEST_PAYLOAD;
+          fin = false;
+        }
+      } else {
+        // More options than `overhead` announced: what does not fit waits.
+        length = capacity;
+        fin = false;
+      }
+    }
+    if (!fin) out.flags &= ~Flag.Fin;
+    if (length < sender.planLength) out.flags &= ~Flag.Psh;
+    if (length > 0) this.source.copyTo(offset, length, packet.bytes, packet.start + headerLength(out));
+    this.send(now, out, packet, length, gsoSize);
+    sender.onSent(now, length, fin);
+    return true;
+  }
+
+  private transmitAck(now: number, out: Segment, packet: Packet): void {
+    const { sender, receiver, environment } = this;
+    this.fill(now, out, sender.nxt, Flag.Ack);
+    if (this.current !== State.TimeWait) {
+      this.extension.onTransmit(now, out, sender.nxt, 0, this.optionRoom);
+    }
+    // The extension's options come first, SACK blocks get what is left.
+    receiver.fillBlocks(out, MAXIMUM_OPTIONS - optionsLength(out));
+    environment.counters.TCPPureAcks++;
+    this.send(now, out, packet, 0, 0);
+  }
+
+  /** RFC 9293 §3.8.4: SEG.SEQ = SND.NXT-1 draws an ACK from a peer that is alive. No garbage octet. */
+  private transmitKeepAlive(now: number, out: Segment, packet: Packet): void {
+    this.probeOwed = false;
+    this.environment.counters.TCPKeepAlive++;
+    this.fill(now, out, this.sender.nxt - 1, Flag.Ack);
+    this.extension.onTransmit(now, out, this.sender.nxt, 0, this.optionRoom);
+    this.send(now, out, packet, 0, 0);
+  }
+
+  private transmitReset(now: number, out: Segment, packet: Packet): void {
+    const { counters, checksumOffload } = this.environment;
+    this.resetOwed = false;
+    this.fill(now, out, this.sender.nxt, Flag.Rst | Flag.Ack);
+    out.window = 0;
+    this.extension.onTransmit(now, out, this.sender.nxt, 0, this.optionRoom);
+    packet.gsoSize = 0;
+    encodeSegment(out, packet, 0, checksumOffload);
+    counters.OutSegs++;
+    counters.OutRsts++;
+  }
+
+  /** Bytes of options that are not TCP's own. */
+  private get optionRoom(): number {
+    return this.timestamps ? MAXIMUM_OPTIONS - TIMESTAMPS_LENGTH : MAXIMUM_OPTIONS;
+  }
+
+  /** Payload bytes that fit on the wire beside the options of `out`. */
+  private capacity(out: Segment): number {
+    return segmentSizeFor(this.environment, out.family, this.mtu, this.negotiated.peerMss, optionsLength(out));
+  }
+
+  private fill(now: number, out: Segment, offset: number, flags: number): void {
+    this.address(out);
+    out.flags = flags;
+    out.sequence = this.space.toWire(offset);
+    out.acknowledgment = this.receiver.space.toWire(this.receiver.nxt);
+    out.window = (flags & Flag.Rst) !== 0 ? 0 : this.receiver.advertise();
+    if (this.timestamps) {
+      out.options = Option.Timestamps;
+      out.timestampValue = this.timestamp(now);
+      out.timestampEcho = this.timestampRecent;
+    }
+  }
+
+  /** A data segment that is not sent becomes a pure ACK, with the options it has. */
+  private fillAgainAsAck(_now: number, out: Segment): void {
+    out.flags = Flag.Ack;
+    out.sequence = this.space.toWire(this.sender.nxt);
+    this.environment.counters.TCPPureAcks++;
+  }
+
+  private send(now: number, out: Segment, packet: Packet, length: number, gsoSize: number): void {
+    const { counters, checksumOffload } = this.environment;
+    packet.gsoSize = gsoSize;
+    encodeSegment(out, packet, length, checksumOffload);
+    counters.OutSegs += gsoSize > 0 ? Math.ceil(length / gsoSize) : 1;
+    this.receiver.onAckSent(now, length > 0);
+    if (this.current === State.TimeWait) this.events |= EndpointEvent.TimeWait;
+  }
+
+  // -------------------------------------------------------------------------------------------------------- state
+
+  private get hasEnded(): boolean {
+    return this.current === State.Closed || this.current === State.TimeWait;
+  }
+
+  private armFinWait2(now: number): void {
+    // RFC 9293 allows waiting forever; with nobody to read, Linux waits tcp_fin_timeout, and so do we.
+    if (this.current === State.FinWait2 && this.orphaned && this.lifeDeadline === Number.POSITIVE_INFINITY) {
+      this.lifeDeadline = now + this.environment.config.finTimeout;
+    }
+  }
+
+  private enterTimeWait(now: number): void {
+    const { config, counters } = this.environment;
+    this.enter(now, State.TimeWait);
+    if (this.current !== State.TimeWait) return;
+    counters.TW++;
+    this.lifeDeadline = now + config.timeWait;
+    this.polling = false;
+    this.probeOwed = false;
+    this.closeReason = CloseReason.Finished;
+    this.events |= EndpointEvent.Closed;
+    if (!this.receiver.ackNow) this.events |= EndpointEvent.TimeWait;
+    this.extension.onClosed(now, CloseReason.Finished);
+  }
+
+  /** The end, once. With `reset` a RST goes out. */
+  private finish(now: number, reason: number, reset: boolean): void {
+    if (this.current === State.Closed) return;
+    const lingering = this.current === State.TimeWait;
+    if (this.current === State.Established || this.current === State.CloseWait) {
+      this.environment.counters.EstabResets++;
+    }
+    this.enter(now, State.Closed);
+    this.resetOwed = reset;
+    this.polling = false;
+    this.probeOwed = false;
+    if (lingering || this.closeReason >= 0) return;
+    this.closeReason = reason;
+    this.events |= EndpointEvent.Closed;
+    this.extension.onClosed(now, reason);
+  }
+
+  /** The one door of the state. An illegal step is a defect of ours: it is counted, and ends this connection alone. */
+  private enter(now: number, next: number): void {
+    const { counters } = this.environment;
+    const previous = this.current;
+    const counted = previous === State.Established || previous === State.CloseWait;
+    if (!isLegal(previous, next)) {
+      counters.TCPInvariant++;
+      this.invariant = `${STATE_NAMES[previous]} -> ${STATE_NAMES[next]}`;
+      this.current = State.Closed;
+      this.resetOwed = true;
+      if (this.closeReason < 0) {
+        this.closeReason = CloseReason.Invariant;
+        this.events |= EndpointEvent.Closed;
+        this.extension.onClosed(now, CloseReason.Invariant);
+      }
+    } else {
+      this.current = next;
+    }
+    if (counted && this.current !== State.Established && this.current !== State.CloseWait) counters.CurrEstab--;
+  }
 }
+
+/** Payload of a full segment of the connection that `handshake` will become: for making its congestion control. */
+export function initialSegmentSize(handshake: Handshake): number {
+  const { established, environment, extension, tuple } = handshake;
+  if (established === null) throw new RangeError('initialSegmentSize: the handshake is not complete');
+  const options = (established.timestamps ? TIMESTAMPS_LENGTH : 0) + extension.overhead;
+  return segmentSizeFor(environment, tuple.local.family, environment.mtu, established.peerMss, options);
+}
+
+const MAXIMUM_OPTIONS = 40;
+const TIMESTAMPS_LENGTH = 12;
+/** RFC 7323 §5.5: 24 days in ms. */
+const PAWS_IDLE = 24 * 24 * 3600 * 1000;
+/** ms between answers to unacceptable segments that carry nothing (net.ipv4.tcp_invalid_ratelimit). */
+const ANSWER_INTERVAL = 500;
+/** Plans in a row that an extension may refuse before the sender is left alone. */
+const MAXIMUM_REFUSALS = 4;
+/** ACKs in a row that an extension may ask for while nothing happens. */
+const MAXIMUM_EXTENSION_ACKS = 32;

@@ -67,6 +67,8 @@ export class TcpCounters {
   TCPTimeWaitResetIgnored = 0;
   /** Segments for a connection that is over. */
   TCPClosedDrop = 0;
+  /** Segments of which the part beyond the receive window was cut off. */
+  TCPRcvWindowTrimmed = 0;
   /** Text or FIN that came after the peer's FIN. */
   TCPTextAfterFin = 0;
   TCPAbortOnData = 0;

@@ -161,7 +161,7 @@ export class Handshake extends Endpoint {
 
   get deadline(): number {
     const extension = this.current === State.Closed ? Number.POSITIVE_INFINITY : this.extension.deadline;
-    return extension < this.timer ? extension : this.timer;
+    return Math.min(extension, this.timer);
   }
 
   get state(): number {

@@ -1,5 +1,5 @@
 export { type TcpConfig, tcpDefaults } from './config.ts';
-export { TcpConnection } from './connection.ts';
+export { initialSegmentSize, TcpConnection } from './connection.ts';
 export { TcpCounters } from './counters.ts';
 export {
   ChallengeLimiter,
@@ -25,4 +25,5 @@ export {
   Verdict,
 } from './seams.ts';
 export { isLegal, STATE_NAMES, State } from './state.ts';
+export { TcpStream } from './stream.ts';
 export { TimeWait } from './time-wait.ts';

@@ -67,7 +67,7 @@ export class ReceiveRing implements ByteSink {
 
   window(next: number): number {
     const room = this.read + this.limit - next;
-    return room > 0 ? room : 0;
+    return Math.max(room, 0);
   }
 
   /**

@@ -6,9 +6,9 @@ export type KernelCounters = ReadonlyMap<string, number>;
 /** The counters of the network namespace that this process is in. Those of a protocol that is not there are missing. */
 export function readKernelCounters(): KernelCounters {
   const counters = new Map<string, number>();
-  for (const path of ['/proc/net/snmp', '/proc/net/netstat']) parseCounters(readFileSync(path, 'utf8'), counters);
+  for (const path of [`${NET}/snmp`, `${NET}/netstat`]) parseCounters(readFileSync(path, 'utf8'), counters);
   try {
-    parseSnmp6(readFileSync('/proc/net/snmp6', 'utf8'), counters);
+    parseSnmp6(readFileSync(`${NET}/snmp6`, 'utf8'), counters);
   } catch {
     // A kernel without IPv6.
   }
@@ -42,3 +42,6 @@ export function counterChanges(before: KernelCounters, after: KernelCounters): M
   }
   return changes;
 }
+
+/** Of the namespace that the calling thread is in, which `inNetworkNamespace` may have changed. */
+const NET = '/proc/thread-self/net';

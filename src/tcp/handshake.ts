@@ -88,6 +88,8 @@ export class Handshake extends Endpoint {
   private peerWindow = 0;
   /** Times the SYN or SYN/ACK was sent. */
   private attempts = 0;
+  /** Times the retransmission timer fired. */
+  private timeouts = 0;
   private firstSentAt = 0;
   /** When a SYN of the peer was last answered again, for the limit of RFC 5961 §7's idea. */
   private answeredAt = Number.NEGATIVE_INFINITY;
@@ -334,11 +336,12 @@ export class Handshake extends Endpoint {
     if (this.extension.deadline <= now) this.extension.onTimeout(now);
     if (this.timer > now) return;
     const passive = this.current === State.SynReceived;
-    if (this.attempts > (passive ? config.synAckRetries : config.synRetries)) {
+    if (this.timeouts >= (passive ? config.synAckRetries : config.synRetries)) {
       counters.TCPAbortOnTimeout++;
       this.fail(now, CloseReason.TimedOut, 0);
       return;
     }
+    this.timeouts++;
     counters.TCPTimeouts++;
     // RFC 6298 §5.5: "RTO <- RTO * 2".
     this.rto = Math.min(this.rto * 2, config.maximumRto);

@@ -245,7 +245,7 @@ export class Script {
   /** Goes on to `time`, running timers when they are due. Returns the peer, for what is expected then. */
   readonly at = (time: number): Peer => {
     assert.ok(time >= this.now, `time goes back from ${this.now} to ${time}`);
-    for (let turns = 0; this.endpoint.deadline <= time; turns++) {
+    for (let turns = 0; (this.endpoint?.deadline ?? Number.POSITIVE_INFINITY) <= time; turns++) {
       assert.ok(turns < 10_000, `timers do not advance at ${this.now}`);
       this.now = Math.max(this.now, this.endpoint.deadline);
       this.endpoint.onTimeout(this.now);

@@ -1,6 +1,8 @@
-import { complement, sumPacket } from '../wire/checksum.ts';
-import { writeIpChecksum } from './headers.ts';
-import { copyBytes, type PooledPacket, pool } from './pool.ts';
+import { Drop } from '../wire/drop.ts';
+import { encodeIcmpError, FRAGMENTATION_NEEDED, Icmp4, Icmp6, mayDrawError } from '../wire/icmp.ts';
+import { decodeIp, IpHeader } from '../wire/ip.ts';
+import type { Packet } from '../wire/packet.ts';
+import { type PooledPacket, pool } from './pool.ts';
 import { Stage } from './stage.ts';
 
 /**
@@ -37,57 +39,21 @@ export class Mtu extends Stage {
   }
 }
 
-/** What a router answers to a packet that does not fit; null for packets that are not answered (ICMP errors, non-IP). */
-export function packetTooBig(packet: PooledPacket, mtu: number): PooledPacket | null {
-  const version = packet.view.getUint8(packet.start) >>> 4;
-  if (version === 4) return fragmentationNeeded(packet, mtu);
-  if (version === 6) return packetTooBig6(packet, mtu);
-  return null;
-}
-
-function fragmentationNeeded(packet: PooledPacket, mtu: number): PooledPacket | null {
-  // RFC 1122 §3.2.2: no ICMP error about an ICMP error. Ours all are small; other ICMP is not worth an answer here.
-  if (packet.view.getUint8(packet.start + 9) === ICMP) return null;
-  // RFC 1812 §4.3.2.3: as much of the original as fits in 576 bytes.
-  const quoted = Math.min(packet.end - packet.start, 576 - 28);
-  const report = pool.take(28 + quoted);
-  const view = report.view;
-  const ip = report.start;
-  report.end = ip + 28 + quoted;
-  view.setUint32(ip, 0x45c0_0000 + 28 + quoted);
-  view.setUint32(ip + 4, 0x0000_4000);
-  view.setUint32(ip + 8, 0x4001_0000);
+/** What a router answers to a packet that does not fit; null for what must not be answered. */
+export function packetTooBig(packet: Packet, mtu: number): PooledPacket | null {
+  if (decodeIp(packet, header) !== Drop.None || !mayDrawError(packet, header)) return null;
+  const report = pool.take(LARGEST_REPORT);
   // The answer bears the address of the packet's destination: this router has no address of its own.
-  view.setUint32(ip + 12, packet.view.getUint32(packet.start + 16));
-  view.setUint32(ip + 16, packet.view.getUint32(packet.start + 12));
-  writeIpChecksum(report, ip);
-  // RFC 1191 §4: type 3, code 4, the MTU of the next hop in the low half of the second word.
-  view.setUint32(ip + 20, 0x0304_0000);
-  view.setUint32(ip + 24, Math.min(mtu, 0xffff));
-  copyBytes(packet, packet.start, quoted, report, ip + 28);
-  view.setUint16(ip + 22, complement(sumPacket(report, ip + 20, report.end, 0)));
+  if (header.family === 4) {
+    // RFC 1191 §4: the MTU of the next hop stands in the low half of the second word.
+    const nextHop = Math.min(mtu, 0xffff);
+    encodeIcmpError(packet, header, Icmp4.Unreachable, FRAGMENTATION_NEEDED, nextHop, report);
+  } else {
+    encodeIcmpError(packet, header, Icmp6.PacketTooBig, 0, mtu, report);
+  }
   return report;
 }
 
-function packetTooBig6(packet: PooledPacket, mtu: number): PooledPacket | null {
-  if (packet.view.getUint8(packet.start + 6) === ICMP6) return null;
-  // RFC 4443 §3.2: as much of the original as fits in the minimum MTU of 1280 bytes.
-  const quoted = Math.min(packet.end - packet.start, 1280 - 48);
-  const report = pool.take(48 + quoted);
-  const view = report.view;
-  const ip = report.start;
-  report.end = ip + 48 + quoted;
-  view.setUint32(ip, 0x6000_0000);
-  view.setUint32(ip + 4, ((8 + quoted) << 16) | (ICMP6 << 8) | 64);
-  copyBytes(packet, packet.start + 24, 16, report, ip + 8);
-  copyBytes(packet, packet.start + 8, 16, report, ip + 24);
-  view.setUint32(ip + 40, 0x0200_0000);
-  view.setUint32(ip + 44, mtu);
-  copyBytes(packet, packet.start, quoted, report, ip + 48);
-  const pseudo = sumPacket(report, ip + 8, ip + 40, ICMP6 + 8 + quoted);
-  view.setUint16(ip + 42, complement(sumPacket(report, ip + 40, report.end, pseudo)));
-  return report;
-}
-
-const ICMP = 1;
-const ICMP6 = 58;
+const header = new IpHeader();
+/** RFC 4443 §2.4 (c): ICMPv6 errors keep within the minimum MTU; ICMPv4's are shorter. */
+const LARGEST_REPORT = 1280;

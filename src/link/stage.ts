@@ -76,7 +76,8 @@ export abstract class Stage implements Link {
   /** Like `receive`, without a copy: the packet becomes the caller's, to be released. */
   take(now: number): PooledPacket | null {
     this.advance(now);
-    return this.exit.shift();
+    const head = this.exit.head;
+    return head === null || head.due > now ? null : this.exit.shift();
   }
 
   pollTimeout(): number {

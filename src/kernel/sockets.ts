@@ -295,7 +295,12 @@ export function abort(socket: net.Socket): void {
   socket.destroy();
 }
 
-/** @throws SystemError ENOENT: the kernel has none of that name; EPERM: not for everyone */
+/**
+ * Sets a connection's congestion control, on all its subflows. An MPTCP socket that has no subflow yet takes any name,
+ * and goes on with the default where the name turns out to be wrong: `congestionControl` of a connected one tells.
+ *
+ * @throws SystemError ENOENT: the kernel has none of that name; EPERM: not for everyone
+ */
 export function setCongestionControl(socket: SocketOrDescriptor, name: string): void {
   setOption(descriptorOf(socket), IPPROTO_TCP, TCP_CONGESTION, Buffer.from(name), `TCP_CONGESTION ${name}`);
 }

@@ -1,36 +1,43 @@
 import { closeSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
+import { now } from './clock.ts';
 import { type Foreign, foreign } from './ffi.ts';
 import { type Watcher, watch } from './readiness.ts';
 
 /**
- * One deadline on the event loop. `performance.now()` milliseconds; calls back once at or after the instant, and
- * possibly before it as well: the owner looks at the clock and sets it anew.
+ * One deadline on the event loop. Calls back once at or after the instant, and possibly before it as well: the owner
+ * looks at the clock and sets it anew.
  */
 export interface Alarm {
-  /** The alarm goes off at `at`; Infinity: never. An earlier alarm that is set already is left as it is. */
+  /** The alarm goes off at `at` of its clock; Infinity: never. An earlier alarm that is set already is left as it is. */
   set(at: number): void;
   ref(): void;
   unref(): void;
   close(): void;
 }
 
+export interface AlarmOptions {
+  /** Milliseconds. Default `performance.now`. */
+  readonly clock?: () => number;
+  /** `timer`: Node's timers even where there is better. */
+  readonly mechanism?: 'auto' | 'timer';
+}
+
 /**
  * The best alarm there is: a timer descriptor of the kernel's, late by 0.1 ms (median, `bench/tun`), or Node's timers,
  * which know whole milliseconds and do the last one by taking turns on the loop.
- *
- * @param precise false where whole milliseconds will do
  */
-export function openAlarm(callback: () => void, precise = true): Alarm {
-  if (precise && isMainThread && process.platform === 'linux') {
+export function openAlarm(callback: () => void, options: AlarmOptions = {}): Alarm {
+  const clock = options.clock ?? now;
+  if (options.mechanism !== 'timer' && isMainThread && process.platform === 'linux') {
     try {
       const calls = foreign();
-      if (calls.uv !== undefined) return new DescriptorAlarm(calls, callback);
+      if (calls.uv !== undefined) return new DescriptorAlarm(calls, callback, clock);
     } catch {
       // No foreign functions: Node's timers.
     }
   }
-  return new TimeoutAlarm(callback);
+  return new TimeoutAlarm(callback, clock);
 }
 
 const CLOCK_MONOTONIC = 1;
@@ -41,6 +48,7 @@ const LEAST_NS = 1000;
 
 class DescriptorAlarm implements Alarm {
   private readonly calls: Foreign;
+  private readonly clock: () => number;
   private readonly fd: number;
   private readonly watcher: Watcher;
   /** struct itimerspec: interval seconds and nanoseconds, value seconds and nanoseconds, 64 bits each. */
@@ -51,8 +59,9 @@ class DescriptorAlarm implements Alarm {
   private armed = Infinity;
   private isClosed = false;
 
-  constructor(calls: Foreign, callback: () => void) {
+  constructor(calls: Foreign, callback: () => void, clock: () => number) {
     this.calls = calls;
+    this.clock = clock;
     this.fd = calls.timerfdCreate(CLOCK_MONOTONIC, TIMERFD_FLAGS);
     if (this.fd < 0) throw new RangeError('timerfd_create failed');
     const memory = new ArrayBuffer(64);
@@ -71,7 +80,7 @@ class DescriptorAlarm implements Alarm {
   set(at: number): void {
     if (at >= this.armed || this.isClosed) return;
     this.armed = at;
-    const wait = at - performance.now();
+    const wait = at - this.clock();
     const seconds = wait <= 0 ? 0 : Math.floor(wait / 1000);
     const nanoseconds = Math.max(wait <= 0 ? 0 : (wait - seconds * 1000) * 1e6, LEAST_NS);
     this.words[VALUE_SECONDS] = Math.min(seconds, 0x7fff_ffff);
@@ -101,14 +110,16 @@ const VALUE_NANOSECONDS = 6;
 
 class TimeoutAlarm implements Alarm {
   private readonly callback: () => void;
+  private readonly clock: () => number;
   private timeout: NodeJS.Timeout | undefined;
   private immediate: NodeJS.Immediate | undefined;
   private keepAlive: NodeJS.Timeout | undefined;
   private armed = Infinity;
   private isClosed = false;
 
-  constructor(callback: () => void) {
+  constructor(callback: () => void, clock: () => number) {
     this.callback = callback;
+    this.clock = clock;
     this.ref();
   }
 
@@ -120,7 +131,7 @@ class TimeoutAlarm implements Alarm {
   }
 
   private wait(): void {
-    const wait = this.armed - performance.now();
+    const wait = this.armed - this.clock();
     if (wait < 1) {
       this.immediate = setImmediate(this.onImmediate);
     } else {
@@ -132,13 +143,13 @@ class TimeoutAlarm implements Alarm {
 
   private readonly onTimeout = (): void => {
     this.timeout = undefined;
-    if (performance.now() < this.armed) this.wait();
+    if (this.clock() < this.armed) this.wait();
     else this.ring();
   };
 
   private readonly onImmediate = (): void => {
     this.immediate = undefined;
-    if (performance.now() < this.armed) this.wait();
+    if (this.clock() < this.armed) this.wait();
     else this.ring();
   };
 

@@ -1,6 +1,7 @@
 import type { PacketHost } from '../stack/seams.ts';
 import { Packet } from '../wire/packet.ts';
 import { type Alarm, openAlarm } from './alarm.ts';
+import { now as systemClock } from './clock.ts';
 import { HEADROOM, IoStatus, ioPacket, type PacketIo, Readiness } from './packet-io.ts';
 
 export interface DriverOptions {
@@ -81,12 +82,12 @@ export class Driver {
   constructor(host: PacketHost, options: DriverOptions = {}) {
     this.host = host;
     this.options = options;
-    this.clock = options.clock ?? defaultClock;
+    this.clock = options.clock ?? systemClock;
     this.receiveBatch = options.receiveBatch ?? 64;
     this.receiveBatchBytes = options.receiveBatchBytes ?? 524_288;
     this.transmitBatch = options.transmitBatch ?? 64;
     this.backlogLimit = options.backlog ?? 64;
-    this.alarm = openAlarm(this.onAlarm);
+    this.alarm = openAlarm(this.onAlarm, { clock: this.clock });
   }
 
   /** The instant to give to the host with a command. */
@@ -412,8 +413,4 @@ function ioCopy(packet: Packet): Packet {
   const copy = new Packet(packet.end - packet.start, HEADROOM);
   copy.copyFrom(packet);
   return copy;
-}
-
-function defaultClock(): number {
-  return performance.now();
 }

@@ -1,6 +1,7 @@
 import type { Link } from '../link/link.ts';
 import type { Packet } from '../wire/packet.ts';
 import { type Alarm, openAlarm } from './alarm.ts';
+import { now } from './clock.ts';
 import { HEADROOM, IoStatus, ioPacket, type PacketIo, Readiness } from './packet-io.ts';
 
 export interface EmulatedOptions {
@@ -58,12 +59,12 @@ export class EmulatedIo implements PacketIo {
 
   read(packet: Packet): number {
     if (this.isClosed) return IoStatus.Gone;
-    return this.input.receive(performance.now(), packet) ? IoStatus.Done : IoStatus.Empty;
+    return this.input.receive(now(), packet) ? IoStatus.Done : IoStatus.Empty;
   }
 
   write(packet: Packet): number {
     if (this.isClosed) return IoStatus.Gone;
-    this.output.send(performance.now(), packet);
+    this.output.send(now(), packet);
     this.peer.schedule();
     return IoStatus.Done;
   }
@@ -89,7 +90,7 @@ export class EmulatedIo implements PacketIo {
     if (this.alarm === undefined || this.immediate !== undefined) return;
     const due = this.input.pollTimeout();
     if (due === Infinity) return;
-    if (due > performance.now()) this.alarm.set(due);
+    if (due > now()) this.alarm.set(due);
     else this.immediate = setImmediate(this.onDue);
   }
 
@@ -97,7 +98,7 @@ export class EmulatedIo implements PacketIo {
     clearImmediate(this.immediate);
     this.immediate = undefined;
     if (this.isClosed) return;
-    if (this.input.pollTimeout() <= performance.now()) this.onReady?.(Readiness.Readable);
+    if (this.input.pollTimeout() <= now()) this.onReady?.(Readiness.Readable);
     if (!this.isClosed) this.schedule();
   };
 
@@ -179,12 +180,12 @@ export class Emulator {
     if (this.isClosed) return;
     if ((readiness & Readiness.Writable) !== 0) into.isBlocked = false;
     if ((readiness & Readiness.Readable) !== 0) {
-      const now = performance.now();
+      const instant = now();
       for (let count = 0; count < BATCH; count++) {
         this.input.start = HEADROOM;
         if (side.source.read(this.input) !== IoStatus.Done) break;
         this.counters.received++;
-        side.link.send(now, this.input);
+        side.link.send(instant, this.input);
       }
     }
     this.turn();
@@ -203,12 +204,12 @@ export class Emulator {
   }
 
   private drain(side: Side): void {
-    const now = performance.now();
+    const instant = now();
     const output = side.output;
     for (let count = 0; count < BATCH && !side.isBlocked; count++) {
       if (!side.isHeld) {
         output.start = HEADROOM;
-        if (!side.link.receive(now, output)) return;
+        if (!side.link.receive(instant, output)) return;
       }
       const status = side.sink.write(output);
       side.isHeld = status === IoStatus.Empty;

@@ -49,7 +49,7 @@ for (const family of [4, 6] as const) {
       }
     });
 
-    test('pings are answered on each device, by the host and through the driver', async () => {
+    test('C48 pings are answered on each device, by the host and through the driver', async () => {
       for (const path of topology.paths) {
         for (const size of [0, 56, 1000]) {
           const time = await child.call<number>('ping', { address: path.localAddress, size });
@@ -61,7 +61,7 @@ for (const family of [4, 6] as const) {
       assert.ok(tapped.received >= 6 && tapped.sent === 6, JSON.stringify(tapped));
     });
 
-    test('C38 kernel TCP arrives in large packets, with gsoSize and partial checksums that are right', async () => {
+    test('kernel TCP arrives in large packets, with gsoSize and partial checksums that are right', async () => {
       const bytes = 8_000_000;
       const connected = await peer.call<{ connection: number }>('connect', {
         protocol: 'tcp',
@@ -125,6 +125,41 @@ for (const family of [4, 6] as const) {
       assert.equal(child.standardError, '');
       assert.equal(await peer.end(5000), 0, peer.standardError);
     });
+  });
+}
+
+for (const family of [4, 6] as const) {
+  test(`C48 a kernel behind a router reaches each device over IPv${family}`, { skip }, async () => {
+    const topology = tunTopology({ paths: 2, family, routed: true, ipv6: family === 6 });
+    try {
+      const child = await topology.host.start(CHILD);
+      const peer = await startKernelPeer(topology.peer);
+      let bytes = 0;
+      for (const path of topology.paths) {
+        await child.call('open', { id: path.index, path });
+        bytes += 300_000;
+        const connected = await peer.call<{ connection: number; localAddress: string }>('connect', {
+          protocol: 'tcp',
+          host: path.localAddress,
+          localAddress: path.peerAddress,
+          port: 5001,
+          bytes: 300_000,
+        });
+        assert.equal(connected.localAddress, path.peerAddress);
+        const result = await peer.call<{ ended: boolean; error: string }>('wait', { ...connected, until: 'end' });
+        assert.equal(result.error, '');
+        // The peer's own interface of this path carried it.
+        const counters = topology.peer.run('ip', ['-s', 'link', 'show', 'dev', `p${path.index}`]);
+        assert.ok(Number(/TX:.*\n\s*(\d+)/.exec(counters)![1]) > 300_000, counters);
+      }
+      const { host } = await child.call<Counters>('counters');
+      assert.equal(host.bytes, bytes);
+      assert.equal(host.badChecksums, 0);
+      assert.equal(await child.end(), 0);
+      assert.equal(await peer.end(), 0);
+    } finally {
+      topology.close();
+    }
   });
 }
 

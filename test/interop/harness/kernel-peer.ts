@@ -10,6 +10,7 @@ import {
 } from '../../../src/kernel/endpoints.ts';
 import {
   abort,
+  congestionControl,
   connectKernel,
   type KernelConnectOptions,
   type KernelListenOptions,
@@ -243,6 +244,7 @@ serve(
       return {
         mptcp: mptcpInfo(socket) ?? null,
         tcp: tcpInfo(socket),
+        congestionControl: congestionControl(socket),
         subflows: subflowAddresses(socket),
         subflowTcp: subflowTcpInfo(socket),
       };

@@ -1,3 +1,5 @@
+import type { Link } from '../../../src/link/link.ts';
+import { Emulator } from '../../../src/node/emulator.ts';
 import { ipCommands } from '../../../src/node/ip-command.ts';
 import { TunDevice, type TunOptions } from '../../../src/node/tun.ts';
 import { connectNamespaces, Namespace, type NamespaceOptions } from './namespace.ts';
@@ -54,15 +56,15 @@ export function tunTopology(options: TunTopologyOptions = {}): TunTopology {
         device: `t${index}`,
         mtu: options.mtu ?? 1500,
         prefixLength: family === 4 ? 24 : 64,
-        localAddress: family === 4 ? `10.77.${index}.2` : `fd77:0:0:${index}::2`,
-        kernelAddress: family === 4 ? `10.77.${index}.1` : `fd77:0:0:${index}::1`,
+        localAddress: family === 4 ? `10.77.${index}.2` : `fd77:${index + 1}::2`,
+        kernelAddress: family === 4 ? `10.77.${index}.1` : `fd77:${index + 1}::1`,
         peerAddress: routed
           ? family === 4
             ? `10.78.${index}.1`
-            : `fd78:0:0:${index}::1`
+            : `fd78:${index + 1}::1`
           : family === 4
             ? `10.77.${index}.1`
-            : `fd77:0:0:${index}::1`,
+            : `fd77:${index + 1}::1`,
       };
       paths.push(path);
       if (routed) connectPeer(host, peer, path, family);
@@ -84,7 +86,7 @@ export function tunTopology(options: TunTopologyOptions = {}): TunTopology {
 }
 
 function connectPeer(router: Namespace, peer: Namespace, path: TunPath, family: 4 | 6): void {
-  const gateway = family === 4 ? `10.78.${path.index}.254` : `fd78:0:0:${path.index}::fe`;
+  const gateway = family === 4 ? `10.78.${path.index}.254` : `fd78:${path.index + 1}::fe`;
   connectNamespaces(
     { namespace: router, device: `r${path.index}`, address: `${gateway}/${path.prefixLength}` },
     { namespace: peer, device: `p${path.index}`, address: `${path.peerAddress}/${path.prefixLength}` },
@@ -122,6 +124,91 @@ export function openPath(path: TunPath, options: Omit<TunOptions, 'name' | 'addr
     return device;
   } catch (error) {
     device.close();
+    throw error;
+  }
+}
+
+/** One path of an emulated network between two kernels. */
+export interface EmulatedPath {
+  readonly index: number;
+  readonly leftDevice: string;
+  readonly rightDevice: string;
+  readonly leftAddress: string;
+  readonly rightAddress: string;
+  readonly prefixLength: number;
+  readonly emulator: Emulator;
+  readonly forward: Link;
+  readonly backward: Link;
+}
+
+export interface EmulatedPathOptions {
+  /** What packets pass from left to right, and back. */
+  readonly forward: Link;
+  readonly backward: Link;
+  /** Bytes. Default 1500. */
+  readonly mtu?: number;
+  /** Packets of up to 64 KB. Default false: as on a wire, which is what rates and losses of links are about. */
+  readonly offload?: boolean;
+}
+
+export interface EmulatedTopology {
+  readonly left: Namespace;
+  readonly right: Namespace;
+  readonly paths: readonly EmulatedPath[];
+  close(): void;
+}
+
+/**
+ * Two namespaces with a path for each pair of links: the kernels on both sides talk through this process, which plays
+ * the network. Replies leave by the path whose address they carry.
+ */
+export function emulatedTopology(
+  links: readonly EmulatedPathOptions[],
+  options: NamespaceOptions & { readonly family?: 4 | 6 } = {},
+): EmulatedTopology {
+  const family = options.family ?? 4;
+  const left = Namespace.create('left', options);
+  let right = left;
+  const paths: EmulatedPath[] = [];
+  const close = (): void => {
+    for (const path of paths) path.emulator.close();
+    if (right !== left) right.close();
+    left.close();
+  };
+  try {
+    right = Namespace.create('right', options);
+    for (let index = 0; index < links.length; index++) {
+      const { forward, backward, mtu, offload } = links[index]!;
+      const network = family === 4 ? `10.79.${index}.` : `fd79:${index + 1}::`;
+      const ends = [left, right].map((namespace, side) =>
+        openPath(
+          {
+            index,
+            device: `${side === 0 ? 'l' : 'r'}${index}`,
+            mtu: mtu ?? 1500,
+            prefixLength: family === 4 ? 24 : 64,
+            kernelAddress: `${network}${side + 1}`,
+            localAddress: '',
+            peerAddress: '',
+          },
+          { namespace: namespace.name, offload: offload ?? false },
+        ),
+      );
+      paths.push({
+        index,
+        leftDevice: `l${index}`,
+        rightDevice: `r${index}`,
+        leftAddress: `${network}1`,
+        rightAddress: `${network}2`,
+        prefixLength: family === 4 ? 24 : 64,
+        emulator: new Emulator(ends[0]!, ends[1]!, forward, backward),
+        forward,
+        backward,
+      });
+    }
+    return { left, right, paths, close };
+  } catch (error) {
+    close();
     throw error;
   }
 }

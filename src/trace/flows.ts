@@ -61,7 +61,8 @@ export interface TracedSegment {
 const MAX_FLOWS = 100_000;
 
 export class FlowTracker {
-  readonly connections: TracedConnection[] = [];
+  /** In the order of appearance. */
+  readonly connections = new Set<TracedConnection>();
   readonly #flows = new Map<string, TracedSubflow>();
   /** Receiver of a token: the connection, and whether the token is the client's. */
   readonly #tokens = new Map<number, { readonly connection: TracedConnection; readonly isClient: boolean }>();
@@ -89,7 +90,7 @@ export class FlowTracker {
     const isSecond = (segment.flags & (Flag.Syn | Flag.Ack)) === (Flag.Syn | Flag.Ack);
     // A SYN of another number opens a new connection under old addresses.
     const known = subflow === undefined ? undefined : forward ? subflow.initiatorIsn : subflow.responderIsn;
-    if (subflow !== undefined && isFirst && known !== segment.sequence) {
+    if (subflow !== undefined && isFirst && known !== undefined && known !== segment.sequence) {
       this.#flows.delete(forward ? `${from} ${to}` : `${to} ${from}`);
       subflow = undefined;
     }
@@ -140,16 +141,16 @@ export class FlowTracker {
       serverKey: undefined,
       isMultipath,
     };
-    this.connections.push(connection);
+    this.connections.add(connection);
     return connection;
   }
 
   #remember(key: string, subflow: TracedSubflow): void {
     this.#flows.set(key, subflow);
     if (this.#flows.size <= MAX_FLOWS) return;
-    const oldest = this.#flows.keys().next().value!;
-    this.#flows.delete(oldest);
-    this.connections.shift();
+    const [oldestKey, oldest] = this.#flows.entries().next().value!;
+    this.#flows.delete(oldestKey);
+    if (oldest.connection.subflows.at(-1) === oldest) this.connections.delete(oldest.connection);
   }
 
   #learnNumbers(segment: Segment, subflow: TracedSubflow, forward: boolean): void {
@@ -178,7 +179,8 @@ export class FlowTracker {
     const key = tracedKey(high, low);
     if (isClient) connection.clientKey = key;
     else connection.serverKey = key;
-    if (this.#tokens.size < MAX_FLOWS) this.#tokens.set(key.token, { connection, isClient });
+    this.#tokens.set(key.token, { connection, isClient });
+    if (this.#tokens.size > 2 * MAX_FLOWS) this.#tokens.delete(this.#tokens.keys().next().value!);
   }
 }
 

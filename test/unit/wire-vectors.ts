@@ -16,6 +16,10 @@ export const vectorsMissing: false | string =
     ? false
     : `no captures at ${folder}: set MPTCP_VECTORS`;
 
+if (vectorsMissing === false && !existsSync(join(folder, 'crypto.json'))) {
+  throw new Error(`CI runs with the captures, and there are none at ${folder}: set MPTCP_VECTORS`);
+}
+
 export function captureNames(): string[] {
   return readdirSync(join(folder, 'pcap'))
     .filter((name) => name.endsWith('.pcap'))

@@ -33,7 +33,7 @@ export class RewritePayload extends TcpMiddlebox {
     const found = isIntact(packet, headers) ? indexOf(packet.bytes, this.pattern, headers.payload, headers.end) : -1;
     if (found >= 0) {
       const difference = this.replacement.length - this.pattern.length;
-      if (difference !== 0) this.remember(own, (sequence + found - headers.payload) >>> 0, difference);
+      if (difference !== 0) this.remember(own, (sequence + found - headers.payload) >>> 0);
       const longer = pool.take(packet.length + Math.max(0, difference));
       longer.copyFrom(packet);
       headers.locate(longer);
@@ -59,9 +59,12 @@ export class RewritePayload extends TcpMiddlebox {
     shiftNumbers(packet, this.headers, shiftAt(own, sequence), -shiftBefore(other, acknowledgment));
   }
 
-  private remember(corrections: Correction[], at: number, difference: number): void {
+  private remember(corrections: Correction[], at: number): void {
     // A retransmission of what was replaced already is replaced again but counted once.
-    if (!corrections.some((correction) => correction.at === at)) corrections.push({ at, difference });
+    if (corrections.some((correction) => correction.at === at)) return;
+    let place = corrections.length;
+    while (place > 0 && ((corrections[place - 1]!.at - at) | 0) > 0) place--;
+    corrections.splice(place, 0, { at, before: this.pattern.length, after: this.replacement.length });
   }
 
   private correctionsOf(key: string): Correction[] {
@@ -74,24 +77,27 @@ export class RewritePayload extends TcpMiddlebox {
   }
 }
 
-/** From the byte behind `at` on (a sender's sequence number), numbers differ by so much more. */
+/** One replacement: where it began, in its sender's numbers, and how many bytes became how many. */
 interface Correction {
   readonly at: number;
-  readonly difference: number;
+  readonly before: number;
+  readonly after: number;
 }
 
-/** How far a sender's number is from what the receiver sees. */
+/** How far the receiver's number of a byte is from its sender's. */
 function shiftAt(corrections: readonly Correction[], sequence: number): number {
   let shift = 0;
-  for (const { at, difference } of corrections) if (((sequence - at) | 0) > 0) shift += difference;
+  for (const { at, before, after } of corrections) if (((sequence - at) | 0) >= before) shift += after - before;
   return shift;
 }
 
-/** How far a receiver's acknowledgment is from what the sender expects. */
+/** How far an acknowledgment is from what the sender expects; one within a replacement counts as before it. */
 function shiftBefore(corrections: readonly Correction[], acknowledgment: number): number {
   let shift = 0;
-  for (const { at, difference } of corrections) {
-    if (((acknowledgment - shift - difference - at) | 0) > 0) shift += difference;
+  for (const { at, before, after } of corrections) {
+    const beyond = (acknowledgment - shift - at) | 0;
+    if (beyond >= after) shift += after - before;
+    else if (beyond > 0) return shift + beyond;
   }
   return shift;
 }

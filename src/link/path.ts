@@ -36,7 +36,7 @@ export interface DirectionOptions {
   readonly loss?: number;
   /** Loss in bursts. */
   readonly burst?: BurstOptions;
-  /** Any other link that packets meet where they may be lost, such as `ListLoss` or one's own. */
+  /** Any other links that packets meet where they may be lost, such as `ListLoss` or one's own; not shared with another direction. */
   readonly links?: readonly Link[];
   /** Probability of holding a packet back until three others have overtaken it, or more exactly. */
   readonly reorder?: number | ReorderOptions;
@@ -48,7 +48,7 @@ export interface DirectionOptions {
   readonly mtu?: number;
 }
 
-export interface PathOptions extends DirectionOptions {
+export interface PathOptions extends Omit<DirectionOptions, 'links'> {
   readonly name?: string;
   /** What differs from A to B. */
   readonly aToB?: DirectionOptions;

@@ -75,7 +75,7 @@ describe('an emulated network between two kernels', { skip }, () => {
     assert.equal(result.sha256, patternDigest(11, bytes));
     // Headers are 4 % of the rate; slow start takes a few round trips of 10 ms.
     const rate = bytes / result.elapsed;
-    assert.ok(rate > RATE * 0.8 && rate < RATE, `${rate.toFixed(0)} bytes per ms`);
+    assert.ok(rate > RATE * 0.7 && rate < RATE, `${rate.toFixed(0)} bytes per ms`);
     topology.close();
   });
 
@@ -98,7 +98,7 @@ describe('an emulated network between two kernels', { skip }, () => {
       topology.paths.map((path) => `${path.rightAddress} ${path.leftAddress}`),
     );
     const rate = bytes / result.elapsed;
-    assert.ok(rate > RATE * 1.3, `${rate.toFixed(0)} bytes per ms`);
+    assert.ok(rate > RATE * 1.2, `${rate.toFixed(0)} bytes per ms`);
     assert.ok(topology.paths[1]!.forward.counters.receivedBytes > bytes / 5);
     topology.close();
   });

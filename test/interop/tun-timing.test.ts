@@ -122,17 +122,18 @@ test('what a host throws is thrown again from a callback of Node’s, and does n
   assert.equal(output, 'RangeError broken');
 });
 
-describe('waiting on a thread, where libuv is not to be called', { skip: requireRoot() }, () => {
-  test('packets arrive, both ways of closing end the process', async () => {
-    const namespace = Namespace.create('thread');
-    try {
-      const script = (last: string): string => `
+describe('waiting through the loop, or on a thread where libuv is not to be called', { skip: requireRoot() }, () => {
+  for (const mechanism of ['auto', 'thread'])
+    test(`${mechanism}: packets arrive, and close, unref and exit end the process`, async () => {
+      const namespace = Namespace.create('thread');
+      try {
+        const script = (last: string): string => `
         import { Driver } from './src/node/driver.ts';
         import { TunDevice } from './src/node/tun.ts';
         import { FakeHost } from './test/interop/harness/fake-host.ts';
         import { createSocket } from 'node:dgram';
         const device = TunDevice.open({ name: 'th0', namespace: '${namespace.name}', addresses: ['10.80.0.1/24'],
-          mechanism: 'thread' });
+          mechanism: '${mechanism}' });
         const host = new FakeHost();
         const driver = new Driver(host, { tap: (id, direction, packet) => {
           if (packet.view.getUint8(packet.start + 9) !== 17) return;
@@ -153,13 +154,13 @@ describe('waiting on a thread, where libuv is not to be called', { skip: require
           calls.close(fd);
         });
       `;
-      assert.equal(evaluate(script('driver.close();')), 'received 128');
-      assert.equal(evaluate(script('driver.unref();')), 'received 128');
-      assert.equal(evaluate(script('process.exit(0);')), 'received 128');
-    } finally {
-      namespace.close();
-    }
-  });
+        assert.equal(evaluate(script('driver.close();')), 'received 128');
+        assert.equal(evaluate(script('driver.unref();')), 'received 128');
+        assert.equal(evaluate(script('process.exit(0);')), 'received 128');
+      } finally {
+        namespace.close();
+      }
+    });
 
   test('a TUN device without the header gives real checksums and packets of the MTU', () => {
     const namespace = Namespace.create('plain', { ipv6: false });

@@ -124,7 +124,7 @@ test('what is no TCP, or broken, still has its line', () => {
   assert.match(lines[0]!, /^no IP/);
   assert.equal(lines[1], 'IP: truncated');
   assert.match(lines[2]!, /bad header checksum/);
-  assert.match(lines[3]!, /^IP protocol 17|^IP: bad ip checksum/);
+  assert.match(lines[3]!, /^IP protocol 17, 24 bytes$/);
   assert.equal(decoder.problem, undefined);
 });
 

@@ -49,7 +49,7 @@ for (const family of [4, 6] as const) {
       }
     });
 
-    test('C48 pings are answered on each device, by the host and through the driver', async () => {
+    test('pings are answered on each device, by the host and through the driver', async () => {
       for (const path of topology.paths) {
         for (const size of [0, 56, 1000]) {
           const time = await child.call<number>('ping', { address: path.localAddress, size });
@@ -129,7 +129,7 @@ for (const family of [4, 6] as const) {
 }
 
 for (const family of [4, 6] as const) {
-  test(`C48 a kernel behind a router reaches each device over IPv${family}`, { skip }, async () => {
+  test(`a kernel behind a router reaches each device over IPv${family}`, { skip }, async () => {
     const topology = tunTopology({ paths: 2, family, routed: true, ipv6: family === 6 });
     try {
       const child = await topology.host.start(CHILD);

@@ -38,7 +38,7 @@ export interface LinkCounters {
   reordered: number;
   duplicated: number;
   corrupted: number;
-  /** Packets made on the way: by a middlebox, or in answer to one that was too big. */
+  /** ICMP reports made about packets that were too big. What middleboxes make is in their own counts. */
   added: number;
 }
 

@@ -184,10 +184,20 @@ export class Direction extends Chain {
       return;
     }
     const opposite = this.opposite!;
+    let lastOwn = Number.NaN;
+    let lastOther = Number.NaN;
     for (;;) {
       const own = super.nextEvent();
       const other = opposite.ownNextEvent();
       if (own > now && other > now) return;
+      if (own === lastOwn && other === lastOther) {
+        // A link or a middlebox claims to be due and gives nothing: without a next time to go by, all goes to `now`.
+        super.advance(now);
+        opposite.advanceAlone(now);
+        return;
+      }
+      lastOwn = own;
+      lastOther = other;
       if (own <= other) super.advance(own);
       else opposite.advanceAlone(other);
     }

@@ -132,8 +132,10 @@ export class World {
     if ('aToB' in path && isLink(path.aToB)) {
       links = path as TwoLinks;
     } else {
-      const name = path.name ?? `path ${this.paths.length + 1}`;
-      links = new Path({ ...(path as PathOptions), name }, (purpose) => this.random.derive(`${name}/${purpose}`));
+      // By number, not by name: two paths of one name must not share their luck.
+      const number = `path ${this.paths.length + 1}`;
+      const options = { name: number, ...(path as PathOptions) };
+      links = new Path(options, (purpose) => this.random.derive(`${number}/${purpose}`));
     }
     const name = links.name ?? `path ${this.paths.length + 1}`;
     const node = new WorldPath(this.deadlines.add(), this.paths.length, name, links, a, b);

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { EarlyAcknowledger, ListLoss, mbit, Path, type PathOptions, SplitSegments } from '../../src/link/index.ts';
+import {
+  Delay,
+  EarlyAcknowledger,
+  ListLoss,
+  mbit,
+  Path,
+  type PathOptions,
+  SplitSegments,
+} from '../../src/link/index.ts';
 import { SeededRandom } from '../../src/sim/random.ts';
 import { Address } from '../../src/wire/address.ts';
 import { decodeIcmp, IcmpMessage } from '../../src/wire/icmp.ts';
@@ -188,4 +196,19 @@ test('settings of one direction override those of both; streams are independent 
     brief(path).filter(([, end]) => end === 'a'),
     brief(other).filter(([, end]) => end === 'a'),
   );
+});
+
+test('a link or a box that claims to be due and gives nothing does not hang the path', () => {
+  class Liar extends Delay {
+    override nextEvent(): number {
+      return 0;
+    }
+  }
+  const box = new EarlyAcknowledger();
+  box.pollTimeout = () => 0;
+  const path = pathOf({ delay: 1, middleboxes: [box], aToB: { links: [new Liar({ delay: 2 })] } });
+  path.aToB.send(0, packet(`${A} P. 1:101(100) ack 1 win 500`));
+  const out = new Packet(PACKET_CAPACITY);
+  assert.equal(path.aToB.receive(2.5, out), false);
+  assert.equal(path.aToB.receive(3, out), true);
 });

@@ -140,6 +140,15 @@ class LineStage extends Stage {
 
   override advance(now: number): void {
     if (this.way !== Way.Forward) return;
-    for (let at = this.line.pollTimeout(); at <= now; at = this.line.pollTimeout()) this.line.onTimeout(at);
+    let last = Number.NEGATIVE_INFINITY;
+    for (let at = this.line.pollTimeout(); at <= now; at = this.line.pollTimeout()) {
+      if (at <= last) {
+        // A box stays due: it must neither hang us nor hold up the others.
+        this.line.onTimeout(now);
+        return;
+      }
+      last = at;
+      this.line.onTimeout(at);
+    }
   }
 }

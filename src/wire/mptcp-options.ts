@@ -1,6 +1,6 @@
 /**
- * Multipath TCP options, version 1 (RFC 8684 §3; TCP option kind 30): the record of what one segment carries, and the
- * readers and writers of it. Version 0 (RFC 6824) has its own file, as its layouts differ.
+ * Multipath TCP options, version 1 (RFC 8684 §3; TCP option kind 30): the record of what one segment carries. Its
+ * readers and writers stand in `mptcp-codec`.
  */
 
 /** What a segment carries, as bits of `MptcpOptions.present`. */
@@ -26,7 +26,7 @@ export const Mptcp = {
   Reset: 0x2000,
   /** MP_EXPERIMENTAL or an unassigned subtype: skipped. */
   Unknown: 0x4000,
-  /** An option of kind 30 whose length fits no variant of its subtype: skipped. */
+  /** An option of kind 30 whose length fits no variant of its subtype, or that may not stand in this segment: skipped. */
   Malformed: 0x8000,
 } as const;
 

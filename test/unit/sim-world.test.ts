@@ -243,7 +243,7 @@ test('any two links make a path', () => {
   assert.deepEqual(a.brief, [[9, 0, 2]]);
 });
 
-test('A12.20 segments sent alternately over a short and a long path arrive reordered across the two', () => {
+test('segments sent alternately over a short and a long path arrive reordered across the two', () => {
   const { world, client, server } = twoHosts({
     host: () => new Scribe(),
     paths: [
@@ -343,7 +343,7 @@ test('a router shares a bottleneck, counts hops down and knows no way for the re
   assert.equal(router.forwarded, 2);
 });
 
-test('A12.18 a load balancer spreads connections over backends and each connection stays', () => {
+test('a load balancer spreads connections over backends and each connection stays', () => {
   const world = new World();
   const client = new Scribe();
   const backends = [new Echo(), new Echo(), new Echo()];

@@ -135,7 +135,8 @@ export class Sender {
   private readonly timestampOffset: number;
   /** RACK-TLP is in use. */
   private readonly racking: boolean;
-  private readonly board = new Scoreboard();
+  /** What is in flight: for pictures of the connection. */
+  readonly board: Scoreboard = new Scoreboard();
   private readonly rack = new Rack();
   private readonly prr = new Prr();
   private readonly pacer = new Pacer();
@@ -312,6 +313,7 @@ export class Sender {
     const priorInFlight = board.inFlight;
     const priorLosses = board.losses;
     const priorEdge = this.una + this.wnd;
+    const priorPhase = this.phase;
     const advanced = ack > this.una;
     this.refused = false;
     this.probeDue = false;
@@ -373,7 +375,7 @@ export class Sender {
     if (this.phase === Phase.Recovery) {
       const lossFound = board.losses > priorLosses;
       this.prr.onAck(board.inFlight, delivered, advanced, lossFound, this.segmentSize);
-    } else if (advanced) this.informCongestion(now, delivered, priorInFlight);
+    } else if (advanced && priorPhase !== Phase.Recovery) this.informCongestion(now, delivered, priorInFlight);
     if (delivered > 0) this.counters.TCPDelivered += Math.ceil(delivered / this.segmentSize);
     this.armAfterAck(now, advanced, wait);
 

@@ -34,6 +34,17 @@ export class SendQueue implements ByteSource {
     return Math.max(0, this.capacity - (this.end - this.start));
   }
 
+  /** Memory that the chunks take, in bytes; an owned buffer counts with what was linked of it. */
+  get reserved(): number {
+    let bytes = 0;
+    for (let index = this.head; index < this.chunks.length; index++) {
+      const chunk = this.chunks[index]!;
+      bytes += chunk.order < 0 ? chunk.length : chunk.bytes.length;
+    }
+    return bytes;
+  }
+
+  /** Bytes that may be held: `setLimit` moves it. */
   get limit(): number {
     return this.capacity;
   }

@@ -17,7 +17,7 @@ export class Cubic implements CongestionControl {
   private readonly hystart = new HyStart();
 
   /** W_max, bytes; 0 before the first reduction. */
-  private peak = 0;
+  peak = 0;
   /** When this stage of congestion avoidance began, ms; -1 when it did not yet. */
   private epoch = -1;
   /** W_max of this stage and K, its time of reaching that, in ms. */

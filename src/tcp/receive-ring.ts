@@ -26,6 +26,9 @@ export class ReceiveRing implements ByteSink {
   /** Start of the round trip over which `adjust` measures the application; -1 before the first. */
   private roundStart = -1;
   private roundRead = 1;
+  /** Most bytes held since the ring was empty last, and how often in a row that was little. */
+  private peak = 0;
+  private frugalTimes = 0;
 
   /** @param limit bytes that may be held at first @param maximum bytes that `adjust` may raise it to */
   constructor(limit: number, maximum: number) {
@@ -50,6 +53,7 @@ export class ReceiveRing implements ByteSink {
     const end = offset + length;
     if (end - this.read > this.storage.length) this.grow(end - this.read);
     if (end > this.furthest) this.furthest = end;
+    if (end - this.read > this.peak) this.peak = end - this.read;
     const at = offset & this.mask;
     const first = this.storage.length - at;
     if (length <= first) {
@@ -107,8 +111,7 @@ export class ReceiveRing implements ByteSink {
     if (count < 0 || count > this.readable) throw new RangeError(`consume(${count}) of ${this.readable} readable`);
     this.read += count;
     if (this.furthest < this.read) this.furthest = this.read;
-    // Empty: what one burst needed is not kept for an idle connection.
-    if (this.furthest === this.read && this.storage.length > KEPT) this.drop();
+    if (this.furthest === this.read && this.storage.length > KEPT) this.onEmptied();
   }
 
   /**
@@ -166,6 +169,16 @@ export class ReceiveRing implements ByteSink {
     this.mask = capacity - 1;
   }
 
+  /** Gives back what one burst needed, once a good many times a quarter of it would have done. */
+  private onEmptied(): void {
+    const frugal = this.peak * 4 <= this.storage.length;
+    this.peak = 0;
+    this.frugalTimes = frugal ? this.frugalTimes + 1 : 0;
+    if (this.frugalTimes < PATIENCE) return;
+    this.frugalTimes = 0;
+    this.drop();
+  }
+
   private drop(): void {
     this.storage = EMPTY;
     this.mask = 0;
@@ -175,8 +188,10 @@ export class ReceiveRing implements ByteSink {
 const EMPTY = new Uint8Array(0);
 /** First storage, bytes. */
 const MINIMUM = 4096;
-/** Storage that an empty ring keeps. */
+/** Storage that an empty ring always keeps. */
 const KEPT = 65_536;
+/** Times in a row that a ring is emptied of little before its memory goes. */
+const PATIENCE = 16;
 /** Added to a grown limit: room for the window to open within the round trip. */
 const HEADROOM = 16 * 1460;
 

@@ -381,6 +381,8 @@ export class Receiver {
   }
 
   private reportDuplicate(start: number, end: number): void {
+    // What lies before the first byte was never data.
+    if (start < 1) start = 1;
     if (!this.sackPermitted || end <= start) return;
     this.duplicateStart = start;
     this.duplicateEnd = end;

@@ -68,7 +68,8 @@ const Owed = {
  */
 export class Handshake extends Endpoint {
   readonly active: boolean;
-  readonly extension: Extension;
+  /** The owner may exchange it when the handshake is promoted, before the connection is made. */
+  extension: Extension;
   /** Set with the event `Promoted`. */
   established: HandshakeResult | null = null;
 

@@ -22,10 +22,7 @@ export interface MptcpConfig {
   minimumRto: number;
   /** Send the head of a full window again on a faster idle path. */
   opportunisticRetransmission: boolean;
-  /** Initial and largest receive buffer of a connection. */
-  receiveBuffer: number;
-  maximumReceiveBuffer: number;
-  sendBuffer: number;
+  /** Ceiling of send buffer autotuning (net.ipv4.tcp_wmem). */
   maximumSendBuffer: number;
   /** Joins under way per connection (RFC 7430 §4 advises a bound). */
   maximumHalfOpenJoins: number;
@@ -44,9 +41,6 @@ export function mptcpDefaults(): MptcpConfig {
     failTimeout: 120_000,
     minimumRto: 200,
     opportunisticRetransmission: true,
-    receiveBuffer: 131_072,
-    maximumReceiveBuffer: 6_291_456,
-    sendBuffer: 87_380,
     maximumSendBuffer: 4_194_304,
     maximumHalfOpenJoins: 8,
   };

@@ -8,6 +8,7 @@ import { Capable, Mptcp, type MptcpOptions, ResetReason } from '../wire/mptcp-op
 import type { Segment } from '../wire/segment.ts';
 import { DataSequenceSpace } from '../wire/sequence.ts';
 import { Announcements } from './announcements.ts';
+import { usableCapable } from './capable.ts';
 import type { MptcpConfig } from './config.ts';
 import type { MptcpCounters } from './counters.ts';
 import { FallbackReason } from './fallback.ts';
@@ -123,6 +124,8 @@ export class MptcpConnection implements PathCommands {
   readonly subflows: Subflow[] = [];
   private readonly pictures: SubflowPicture[] = [];
   private nextSubflowId = 1;
+  /** Subflows that ended since the host asked last; it lets their endpoints say their last word. */
+  private readonly ended: Subflow[] = [];
   readonly announcements: Announcements;
   readonly peerAddresses: PeerAddress[] = [];
   /** Joins the path manager asked for; the host takes them with `takeJoin`. */
@@ -190,6 +193,11 @@ export class MptcpConnection implements PathCommands {
     return this.ring.readable;
   }
 
+  /** The peer's DATA_FIN, and all before it, was received. */
+  get hasPeerFinished(): boolean {
+    return this.peerFinished;
+  }
+
   /** The peer finished and everything was read. */
   get isAtEnd(): boolean {
     return this.peerFinished && this.ring.readable === 0;
@@ -229,7 +237,7 @@ export class MptcpConnection implements PathCommands {
 
   /** Nothing is left of it. */
   get isFinished(): boolean {
-    return this.state === State.Closed && this.subflows.every((subflow) => subflow.closed);
+    return this.state === State.Closed && this.subflows.length === 0;
   }
 
   // ---------------------------------------------------------------------------------------------- commands
@@ -375,6 +383,11 @@ export class MptcpConnection implements PathCommands {
     return this.joinRequests.shift();
   }
 
+  /** Subflows that ended since the last call; the host empties the list. */
+  takeEnded(): Subflow[] {
+    return this.ended;
+  }
+
   /** Joins whose handshake is under way. */
   get halfOpenJoins(): number {
     let count = 0;
@@ -474,6 +487,16 @@ export class MptcpConnection implements PathCommands {
     this.needsUpdate = true;
   }
 
+  /** The link under `subflow` went down or came up: no need to wait for a timeout to find out. */
+  onPathState(now: number, subflow: Subflow, up: boolean): void {
+    if (subflow.tcp === null || subflow.closed) return;
+    if (!up) {
+      subflow.lossy = true;
+      this.onSubflowTimeout(now, subflow);
+    }
+    this.needsUpdate = true;
+  }
+
   /** Everything of `subflow` that is not DATA_ACKed is to be sent again. */
   private reinject(subflow: Subflow): void {
     subflow.forEachUnacknowledged((start, end) => {
@@ -493,6 +516,8 @@ export class MptcpConnection implements PathCommands {
     if (index >= 0) {
       this.subflows.splice(index, 1);
       this.pictures.splice(index, 1);
+      this.ended.push(subflow);
+      this.needsUpdate = true;
     }
     if (this.closeReason >= 0 || this.state === State.Closed) {
       this.maybeForget();
@@ -661,7 +686,7 @@ export class MptcpConnection implements PathCommands {
       picture.pacingRate = sender.pacingRate;
       picture.segmentSize = sender.segmentSize;
       this.shareWindow(subflow, sender);
-      picture.room = subflow.lossy ? 0 : Math.max(0, sender.availableWindow - (subflow.end - sender.nxt));
+      picture.room = subflow.lossy ? 0 : Math.max(0, Math.floor(sender.availableWindow) - (subflow.end - sender.nxt));
     }
     return any;
   }
@@ -704,6 +729,12 @@ export class MptcpConnection implements PathCommands {
       } else {
         length = Math.min(waiting, window, picture.room, MAXIMUM_MAPPING);
         if (length > picture.segmentSize && length < waiting) length -= length % picture.segmentSize;
+        if (length < picture.segmentSize && length < waiting && picture.queued > 0) {
+          // RFC 9293 §3.8.6.2.1: no silly segments: this subflow waits for room for a whole one.
+          if (length === window) return;
+          picture.room = 0;
+          continue;
+        }
       }
       if (length <= 0) return;
       this.mapNew(now, this.subflows[index]!, picture, length);
@@ -1291,12 +1322,4 @@ export class MptcpConnection implements PathCommands {
       this.state = State.Closed;
     }
   }
-}
-
-/** A valid MP_CAPABLE of the given form (A1.08, A1.10, A1.11, A1.12, A8.06). */
-export function usableCapable(options: MptcpOptions, form: number): boolean {
-  if ((options.present & form) === 0) return false;
-  if (form === Mptcp.CapableSyn ? options.version < 1 : options.version !== 1) return false;
-  if ((options.capableFlags & Capable.Extensible) !== 0) return false;
-  return (options.capableFlags & 0x1f) === Capable.HmacSha256;
 }

@@ -103,4 +103,6 @@ export class TcpCounters {
   TCPAutoCorking = 0;
   /** A connection closed because of a defect of ours. */
   TCPInvariant = 0;
+  /** A reduction undone before all that was outstanding at its time was acknowledged. */
+  TCPPartialUndo = 0;
 }

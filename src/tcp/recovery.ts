@@ -1,4 +1,4 @@
-import { Mark, type Scoreboard, type Transmission } from './scoreboard.ts';
+import { isPending, Mark, type Scoreboard, type Transmission } from './scoreboard.ts';
 
 /**
  * RACK (RFC 8985 §6): a transmission is lost when one made later arrived and time enough for reordering has passed.
@@ -98,7 +98,7 @@ export class Rack {
   /** RFC 8985 §6.3: on a retransmission timeout, what is old enough is lost; the first one whatever its age. */
   markLossesOnTimeout(now: number, board: Scoreboard, reorderingWindow: number): void {
     const { head } = board;
-    if (head !== null && (head.marks & Mark.Sacked) === 0 && isFlying(head)) this.mark(board, head);
+    if (head !== null && (head.marks & Mark.Sacked) === 0 && !isPending(head)) this.mark(board, head);
     let record = board.oldest;
     while (record !== null && record.sentAt + this.rtt + reorderingWindow - now <= RESOLUTION) {
       const { later } = record;
@@ -110,10 +110,6 @@ export class Rack {
   private mark(board: Scoreboard, record: Transmission): void {
     if (board.markLost(record)) this.lostRetransmissions++;
   }
-}
-
-function isFlying(record: Transmission): boolean {
-  return (record.marks & (Mark.Lost | Mark.Retransmitted)) !== Mark.Lost;
 }
 
 /**

@@ -489,7 +489,7 @@ export class Scoreboard {
 }
 
 /** Lost, and not sent again since: in the list of what waits. */
-function isPending(record: Transmission): boolean {
+export function isPending(record: Transmission): boolean {
   return (record.marks & (Mark.Lost | Mark.Retransmitted)) === Mark.Lost;
 }
 

@@ -2,10 +2,10 @@ import { Option, type Segment } from '../wire/segment.ts';
 import type { SequenceSpace } from '../wire/sequence.ts';
 import type { TcpConfig } from './config.ts';
 import type { TcpCounters } from './counters.ts';
+import { LossRecovery } from './loss-recovery.ts';
 import { Pacer, transmissionGoal } from './pacing.ts';
-import { Prr, Rack } from './recovery.ts';
 import { RttEstimator } from './rtt.ts';
-import { Mark, Scoreboard, type Transmission } from './scoreboard.ts';
+import { Mark, type Scoreboard, type Transmission } from './scoreboard.ts';
 import { type AckSample, type ByteSource, type CongestionControl, Verdict } from './seams.ts';
 import { TimerTable } from './timers.ts';
 
@@ -88,16 +88,9 @@ export function initialWindow(segmentSize: number, segments: number): number {
  * Order of calls: tell it what happened (`onAck`, `onTimeout`, `onData`, `shutdown`), then `poll` until it says
  * `SendKind.None`, answering each plan with `onSent` or `onUnsendable`, then read `deadline`.
  *
- * Loss is found by RACK-TLP (RFC 8985) where SACK is in use, by RFC 6675 where RACK is switched off, by duplicate ACKs
- * (RFC 5681, RFC 6582) where there is no SACK. Fast recovery sends what PRR (RFC 6937) lets out. Reductions that prove
- * needless are undone: by D-SACK (RFC 2883, RFC 3708), timestamps (Eifel, RFC 3522, RFC 4015), F-RTO (RFC 5682).
- * Explicit congestion notification would enter where `enterRecovery` does, with nothing lost.
+ * What is lost, and how much may be in flight while it is repaired, is `LossRecovery`'s to say.
  */
 export class Sender {
-  /** Oldest octet not acknowledged. In an idle connection equal to `nxt`. */
-  una = 1;
-  /** Next octet never sent before. */
-  nxt = 1;
   /** Window of the peer in bytes, from `una` on. */
   wnd: number;
   /** Offset and acknowledgment of the segment that last updated `wnd`. */
@@ -105,17 +98,13 @@ export class Sender {
   wl2 = 1;
   /** Offset of our FIN: Infinity until `shutdown`, `source.end` from then on. */
   finOffset = Number.POSITIVE_INFINITY;
-  /** Payload bytes of one full segment. */
-  segmentSize: number;
   /** The largest payload one transmission may carry. */
   gsoMaximum: number;
   readonly rtt: RttEstimator;
   readonly congestion: CongestionControl;
   readonly counters: TcpCounters;
-  /** Retransmission timeouts in a row without progress. */
-  timeouts = 0;
-  /** Segments by which the network was seen to reorder, at least three: RFC 6675's DupThresh. */
-  reordering = DUPLICATE_THRESHOLD;
+  /** What is in flight: for pictures of the connection. */
+  readonly board: Scoreboard;
 
   /** The plan that `poll` made. */
   planKind: number = SendKind.None;
@@ -129,16 +118,9 @@ export class Sender {
 
   private readonly config: TcpConfig;
   private readonly source: ByteSource;
-  private readonly space: SequenceSpace;
-  private readonly sackPermitted: boolean;
   private readonly timestamps: boolean;
   private readonly timestampOffset: number;
-  /** RACK-TLP is in use. */
-  private readonly racking: boolean;
-  /** What is in flight: for pictures of the connection. */
-  readonly board: Scoreboard = new Scoreboard();
-  private readonly rack = new Rack();
-  private readonly prr = new Prr();
+  private readonly recovery: LossRecovery;
   private readonly pacer = new Pacer();
   private readonly timers = new TimerTable(TIMERS);
   private readonly sample: AckSample = {
@@ -153,32 +135,6 @@ export class Sender {
     nxt: 1,
   };
 
-  private phase: number = Phase.Open;
-  /** `nxt` when recovery began: it ends when this is acknowledged. */
-  private recoveryPoint = 0;
-  /** Duplicate or newly selective ACKs since `una` moved. */
-  private duplicates = 0;
-  /** A D-SACK block of the ACK at hand: its right edge, -1 for none. */
-  private duplicateEnd = -1;
-  /** When what triggered the ACK at hand was sent, by its timestamp; Infinity when it has none. */
-  private echo = Number.POSITIVE_INFINITY;
-
-  /** `una` when the window was last reduced and may be restored; -1 when there is nothing to undo. */
-  private undoPoint = -1;
-  /** Octets sent again since, less those reported as duplicates; -1 while nothing was sent again. */
-  private undoOctets = -1;
-  /** When something was first sent again since; -1 before. */
-  private resentAt = -1;
-  /** RFC 5682: whether the last timeout was spurious is still open. */
-  private frto = false;
-  /** RFC 5682 §3.1 2b: send new data before lost data, until the next ACK. */
-  private newFirst = false;
-  /** The timeout's retransmission goes out whatever the windows say. */
-  private headDue = false;
-
-  /** RFC 8985 §7: TLP.end_seq (-1 for none), TLP.is_retrans. */
-  private probeEnd = -1;
-  private probeRepeats = false;
   /** An RTT was measured since the last loss probe. */
   private measuredSinceProbe = true;
   private probeDue = false;
@@ -223,14 +179,10 @@ export class Sender {
     this.source = source;
     this.congestion = congestion;
     this.counters = counters;
-    this.space = options.space;
-    this.sackPermitted = options.sackPermitted;
     this.timestamps = options.timestamps;
     this.timestampOffset = options.timestampOffset;
-    this.racking = options.sackPermitted && config.rack;
     this.wnd = options.peerWindow;
     this.maximumWindow = options.peerWindow;
-    this.segmentSize = options.segmentSize;
     this.gsoMaximum = options.segmentSize;
     this.nagle = config.nagle;
     this.retries = config.retries;
@@ -240,10 +192,39 @@ export class Sender {
     // RFC 6298 §5.7: when the timer expired on the SYN and nothing was measured, "RTO MUST be re-initialized to 3 s".
     const initial = options.handshakeRetransmitted ? Math.max(config.initialRto, LOST_SYN_RTO) : config.initialRto;
     this.rtt = new RttEstimator(initial, config.minimumRto, config.maximumRto);
+    const { space, segmentSize, sackPermitted } = options;
+    const racking = sackPermitted && config.rack;
+    this.recovery = new LossRecovery(space, segmentSize, sackPermitted, racking, congestion, counters, this.rtt);
+    this.board = this.recovery.board;
     if (options.handshakeRtt >= 0) {
       this.rtt.onSample(options.handshakeRtt, 1);
       this.rtt.onMinimumSample(now, options.handshakeRtt);
     }
+  }
+
+  /** Oldest octet not acknowledged. In an idle connection equal to `nxt`. */
+  get una(): number {
+    return this.recovery.una;
+  }
+
+  /** Next octet never sent before. */
+  get nxt(): number {
+    return this.recovery.nxt;
+  }
+
+  /** Payload bytes of one full segment. */
+  get segmentSize(): number {
+    return this.recovery.segmentSize;
+  }
+
+  /** Retransmission timeouts in a row without progress. */
+  get timeouts(): number {
+    return this.recovery.timeouts;
+  }
+
+  /** Segments by which the network was seen to reorder, at least three: RFC 6675's DupThresh. */
+  get reordering(): number {
+    return this.recovery.reordering;
   }
 
   /** RFC 6675's pipe: octets thought to be in the network. */
@@ -258,12 +239,12 @@ export class Sender {
 
   /** Fast recovery or recovery after a timeout. */
   get recovering(): boolean {
-    return this.phase !== Phase.Open;
+    return this.recovery.recovering;
   }
 
-  /** Octets of the congestion window that govern now: PRR's in fast recovery. */
+  /** Octets that may be in flight: PRR's figure in fast recovery, else the congestion window. */
   get cwnd(): number {
-    return this.phase === Phase.Recovery ? this.prr.window : this.congestion.window;
+    return this.recovery.cwnd;
   }
 
   get ssthresh(): number {
@@ -309,19 +290,19 @@ export class Sender {
   onAck(now: number, segment: Segment, verdict: number): number {
     const ack = segment.ackOffset;
     if (ack > this.nxt) return AckOutcome.None;
-    const { board, rack, rtt, delivery } = this;
+    const { board, recovery } = this;
+    const { delivery } = board;
     const priorInFlight = board.inFlight;
     const priorLosses = board.losses;
     const priorEdge = this.una + this.wnd;
-    const priorPhase = this.phase;
     const advanced = ack > this.una;
     this.refused = false;
     this.probeDue = false;
-    this.newFirst = false;
     this.lastAckAt = now;
     this.probesUnanswered = 0;
 
     // RFC 5681 §2, duplicate ACK: outstanding data, no data, SYN or FIN, nothing new acknowledged, the same window.
+    // Never one that carries signals of the extension (RFC 8684 §3.4).
     const duplicate =
       ack === this.una &&
       ack < this.nxt &&
@@ -330,59 +311,29 @@ export class Sender {
       (verdict & Verdict.NotDuplicate) === 0;
     if (ack >= this.una) this.updateWindow(segment, ack);
 
-    this.readEcho(now, segment);
-    board.beginAck();
-    rack.beginAck(now, this.echo, rtt.minimum);
-    this.duplicateEnd = -1;
-    if (this.sackPermitted && (segment.options & Option.Sack) !== 0) this.takeBlocks(segment, ack);
-    let delivered = delivery.octets;
+    const echo = this.readEcho(now, segment);
+    recovery.beginAck(now, echo);
+    recovery.takeBlocks(segment, ack);
     if (advanced) {
-      board.acknowledge(ack, rack);
-      this.una = ack;
-      this.timeouts = 0;
+      recovery.advance(ack);
       this.stalledSince = now;
-      delivered = delivery.octets;
-      if (!this.sackPermitted) delivered -= this.consumePresumed(delivery.acknowledged);
       this.source.release(now, Math.min(ack, this.finOffset));
-      this.measure(now, segment);
-    } else if (delivery.sacked > 0) this.measureSelective(now);
-    if (delivery.reordered !== Number.POSITIVE_INFINITY) this.onReordering(delivery.reordered);
-    if (this.probeEnd >= 0) this.onProbeAnswered(now, ack, duplicate && segment.sackCount === 0, priorInFlight);
+    }
+    this.measure(now, advanced, segment.timestampEcho === 0 ? Number.POSITIVE_INFINITY : echo);
+    const extensible = this.unsent > 0 && this.una + this.wnd > this.nxt;
+    if (recovery.conclude(now, ack, advanced, duplicate, extensible, priorInFlight, priorLosses)) {
+      this.informCongestion(now, priorInFlight);
+    }
+    if (delivery.octets > 0) this.counters.TCPDelivered += Math.ceil(delivery.octets / this.segmentSize);
+    this.armAfterAck(now, advanced);
 
     let outcome: number = AckOutcome.None;
-    const dubious = !advanced && (delivery.sacked > 0 || (duplicate && !this.sackPermitted));
-    if (advanced) this.duplicates = 0;
-    else if (dubious) {
-      this.duplicates++;
-      if (!this.sackPermitted) delivered += this.presume();
-    }
-    if (this.duplicateEnd >= 0 && this.undoByDuplicates(now)) outcome |= AckOutcome.Undone;
-    if (this.phase === Phase.Recovery) {
-      if (this.onAckInRecovery(now, advanced)) outcome |= AckOutcome.Undone;
-    } else if (this.phase === Phase.Loss) {
-      if (this.onAckInLoss(now, advanced, dubious)) outcome |= AckOutcome.Undone;
-    }
-    const wait = this.findLosses(now);
-    if (board.pending !== null || (this.phase === Phase.Open && this.duplicatesSuffice())) {
-      if (this.phase === Phase.Open || (this.phase === Phase.Loss && rack.lostRetransmissions > 0)) {
-        if (this.phase === Phase.Open && board.pending === null) this.markHeadLost();
-        this.enterRecovery(now, priorInFlight);
-        outcome |= AckOutcome.EnteredRecovery;
-      }
-    }
-    this.countLostRetransmissions();
-
-    if (this.phase === Phase.Recovery) {
-      const lossFound = board.losses > priorLosses;
-      this.prr.onAck(board.inFlight, delivered, advanced, lossFound, this.segmentSize);
-    } else if (advanced && priorPhase !== Phase.Recovery) this.informCongestion(now, delivered, priorInFlight);
-    if (delivered > 0) this.counters.TCPDelivered += Math.ceil(delivered / this.segmentSize);
-    this.armAfterAck(now, advanced, wait);
-
     if (advanced) outcome |= AckOutcome.Advanced;
     if (this.una > this.finOffset) outcome |= AckOutcome.FinAcknowledged;
-    if (delivered > 0) outcome |= AckOutcome.Progress;
+    if (delivery.octets > 0) outcome |= AckOutcome.Progress;
     if (priorEdge <= this.nxt && this.una + this.wnd > this.nxt) outcome |= AckOutcome.WindowOpened;
+    if (recovery.entered) outcome |= AckOutcome.EnteredRecovery;
+    if (recovery.undone) outcome |= AckOutcome.Undone;
     return outcome;
   }
 
@@ -402,122 +353,44 @@ export class Sender {
     if (room <= 0 && ack + scaledWindow > this.nxt) this.stopPersisting();
   }
 
-  private readEcho(now: number, segment: Segment): void {
-    this.echo = Number.POSITIVE_INFINITY;
-    if (!this.timestamps || (segment.options & Option.Timestamps) === 0) return;
+  /** When what triggered the ACK was sent, in whole ms, by its timestamp; Infinity when it tells nothing. */
+  private readEcho(now: number, segment: Segment): number {
+    if (!this.timestamps || (segment.options & Option.Timestamps) === 0) return Number.POSITIVE_INFINITY;
     const ticks = Math.floor(now);
     const elapsed = (this.timestampOffset + ticks - segment.timestampEcho) | 0;
     // A nonsense echo, from the future or from before the connection, says nothing.
-    if (elapsed >= 0 && elapsed <= OLDEST_ECHO) this.echo = ticks - elapsed;
+    return elapsed >= 0 && elapsed <= OLDEST_ECHO ? ticks - elapsed : Number.POSITIVE_INFINITY;
   }
 
-  /** The SACK option (RFC 2018, RFC 2883). */
-  private takeBlocks(segment: Segment, ack: number): void {
-    const { board, space, una, nxt, counters } = this;
-    const edges = segment.sackEdges;
-    let from = 0;
-    if (segment.sackCount > 0) {
-      const start = space.fromWire(edges[0]!, una);
-      const end = space.fromWire(edges[1]!, una);
-      // RFC 2883 §4: the first block reports a duplicate when it lies below the ACK or within the second block.
-      let reports = end <= ack;
-      if (!reports && segment.sackCount > 1) {
-        reports = start >= space.fromWire(edges[2]!, una) && end <= space.fromWire(edges[3]!, una);
-      }
-      if (reports && start < end && start >= 1) {
-        from = 1;
-        counters.TCPDSACKRecv++;
-        this.onDuplicateReported(start, end);
-      }
-    }
-    for (let index = from; index < segment.sackCount; index++) {
-      const start = space.fromWire(edges[2 * index]!, una);
-      const end = space.fromWire(edges[2 * index + 1]!, una);
-      // Known cumulatively since: an ACK that was overtaken by a later one.
-      if (end <= una && start < end) continue;
-      if (!(start < end) || end > nxt || start <= una) {
-        counters.TCPSACKDiscard++;
-        continue;
-      }
-      board.sack(start, end, this.segmentSize, this.rack);
-    }
-    if (board.refused > 0) {
-      counters.TCPSACKDiscard += board.refused;
-      board.refused = 0;
-    }
-  }
-
-  /** [start, end) arrived twice. */
-  private onDuplicateReported(start: number, end: number): void {
-    this.duplicateEnd = end;
-    // One that a loss probe caused is no sign of reordering.
-    if (this.probeEnd < 0 || end !== this.probeEnd) this.rack.onDuplicateReported(this.una, this.nxt);
-    if (this.undoPoint >= 0 && this.undoOctets > 0 && end > this.undoPoint) {
-      this.undoOctets = Math.max(0, this.undoOctets - (end - start));
-    }
-  }
-
-  /** RTT of a cumulative ACK (RFC 6298 §3, RFC 7323 §4.1). */
-  private measure(now: number, segment: Segment): void {
-    const { rtt, delivery } = this;
-    const { firstSentAt, lastSentAt } = delivery;
+  /** The RTT that an ACK tells, if any (RFC 6298 §3, RFC 7323 §4.1). */
+  private measure(now: number, advanced: boolean, echo: number): void {
+    const { delivery } = this.board;
+    const { firstSentAt, lastSentAt, sackSentAt } = delivery;
     this.sample.rtt = -1;
     if (firstSentAt >= 0 && !delivery.repeated) {
       // The time of transmission is finer than the timestamp clock. The oldest octet's counts, delayed ACK and all;
       // congestion control and RACK want the path alone, which the youngest tells.
-      this.onSample(now - firstSentAt);
-      rtt.onMinimumSample(now, now - lastSentAt);
-      this.sample.rtt = now - lastSentAt;
-    } else if (delivery.sackSentAt >= 0) this.measureSelective(now);
-    else if (this.echo !== Number.POSITIVE_INFINITY && segment.timestampEcho !== 0) {
-      // Retransmitted: only the echo tells which transmission it was (RFC 7323 §4.1). At least one tick.
-      this.onSample(Math.max(1, Math.floor(now) - this.echo));
+      this.onSample(now, now - firstSentAt, now - lastSentAt);
+    } else if (sackSentAt >= 0) this.onSample(now, now - sackSentAt, now - sackSentAt);
+    // Retransmitted: only the echo tells which transmission it was (RFC 7323 §4.1). At least one tick.
+    else if (advanced && echo !== Number.POSITIVE_INFINITY) {
+      this.onSample(now, Math.max(1, Math.floor(now) - echo), -1);
     }
   }
 
-  private measureSelective(now: number): void {
-    const { sackSentAt } = this.delivery;
-    if (sackSentAt < 0) return;
-    this.onSample(now - sackSentAt);
-    this.rtt.onMinimumSample(now, now - sackSentAt);
-    this.sample.rtt = now - sackSentAt;
-  }
-
-  private onSample(rtt: number): void {
+  /** `rtt` is for the timeout, `path` for what wants no delayed ACK in it; -1 when that is not known. */
+  private onSample(now: number, rtt: number, path: number): void {
     this.rtt.onSample(rtt, Math.ceil(this.sample.inFlight / (2 * this.segmentSize)));
     this.measuredSinceProbe = true;
+    if (path < 0) return;
+    this.rtt.onMinimumSample(now, path);
+    this.sample.rtt = path;
   }
 
-  private onReordering(lowest: number): void {
-    const { board } = this;
-    this.rack.reorderingSeen = true;
-    const degree = Math.ceil((board.forward - lowest) / this.segmentSize);
-    this.reordering = Math.min(Math.max(this.reordering, degree), MAXIMUM_REORDERING);
-  }
-
-  /** Without SACK: a duplicate ACK says that some segment arrived. Returns its likely octets. */
-  private presume(): number {
-    const { board } = this;
-    const limit = this.nxt - this.una - board.lost - this.segmentSize;
-    const octets = Math.min(this.segmentSize, Math.max(0, limit - board.presumed));
-    board.presumed += octets;
-    return octets;
-  }
-
-  /** Of `acknowledged` octets, those that duplicate ACKs told of before; the hole that was filled is none of them. */
-  private consumePresumed(acknowledged: number): number {
-    const { board } = this;
-    const told = Math.min(board.presumed, Math.max(0, acknowledged - this.segmentSize));
-    // Outside of recovery an advance means that the duplicates were reordering.
-    board.presumed = this.phase === Phase.Open ? 0 : board.presumed - told;
-    board.presumed = Math.min(board.presumed, Math.max(0, this.nxt - this.una - board.lost));
-    return told;
-  }
-
-  private informCongestion(now: number, delivered: number, priorInFlight: number): void {
-    const { sample, congestion, delivery, board, counters } = this;
-    sample.delivered = delivered;
-    sample.acknowledged = delivery.acknowledged;
+  private informCongestion(now: number, priorInFlight: number): void {
+    const { sample, congestion, board, counters } = this;
+    sample.delivered = board.delivery.octets;
+    sample.acknowledged = board.delivery.acknowledged;
     sample.priorInFlight = priorInFlight;
     sample.inFlight = board.inFlight;
     sample.smoothedRtt = this.rtt.smoothed;
@@ -531,214 +404,6 @@ export class Sender {
     const starting = congestion.slowStartThreshold === Number.POSITIVE_INFINITY;
     congestion.onAck(now, sample);
     if (starting && congestion.slowStartThreshold !== Number.POSITIVE_INFINITY) counters.TCPHystartDelayDetect++;
-  }
-
-  // ------------------------------------------------------------------------------------------------ loss recovery
-
-  /** Marks what is lost by now; returns in how many ms RACK wants to look again, 0 for not at all. */
-  private findLosses(now: number): number {
-    const { board, rack } = this;
-    if (this.racking) {
-      if (!rack.advanced || board.oldest === null) return 0;
-      const window = rack.reorderingWindow(this.recovering, this.manySacked(), this.rtt.smoothed);
-      return rack.detectLosses(now, board, window);
-    }
-    if (this.sackPermitted && board.sacked > 0)
-      this.markLostBelow(board.lossBoundary(this.reordering, this.segmentSize));
-    return 0;
-  }
-
-  /** RFC 6675 §5 step 4 (IsLost): what was sent once and lies below `boundary`. */
-  private markLostBelow(boundary: number): void {
-    const { board } = this;
-    let record = board.oldest;
-    while (record !== null) {
-      const { later } = record;
-      const once = (record.marks & Mark.Repeated) === 0;
-      if (once && record.start >= boundary) return;
-      if (once) board.markLost(record);
-      record = later;
-    }
-  }
-
-  /** DupThresh segments or more were selectively acknowledged, or told of by as many ACKs. */
-  private manySacked(): boolean {
-    const { board } = this;
-    return (
-      board.sacked > (DUPLICATE_THRESHOLD - 1) * this.segmentSize ||
-      (board.sacked > 0 && this.duplicates >= DUPLICATE_THRESHOLD)
-    );
-  }
-
-  /** RFC 5681 §3.2 step 2 and RFC 6675 §5 step 1: as many duplicate ACKs as make a loss likely. */
-  private duplicatesSuffice(): boolean {
-    if (this.racking || this.duplicates < this.reordering || this.una === this.nxt) return false;
-    // RFC 6582 §3.2 step 2: "more than recover", lest the same loss starts recovery twice.
-    return this.sackPermitted || this.una > this.recoveryPoint;
-  }
-
-  /** The first segment outstanding is lost. */
-  private markHeadLost(): void {
-    const { board } = this;
-    const { head } = board;
-    if (head === null || (head.marks & Mark.Sacked) !== 0 || isPending(head)) return;
-    if (head.end - head.start > this.segmentSize) board.split(head, head.start + this.segmentSize);
-    if (board.markLost(head)) this.rack.lostRetransmissions++;
-    // What duplicate ACKs tell of cannot be more than what is not lost.
-    board.presumed = Math.min(board.presumed, this.nxt - this.una - board.lost);
-  }
-
-  /** Fast recovery (RFC 5681 §3.2, RFC 6675 §5, RFC 6937). */
-  private enterRecovery(now: number, priorInFlight: number): void {
-    const { congestion, counters, board } = this;
-    if (this.sackPermitted) counters.TCPSackRecovery++;
-    else counters.TCPRenoRecovery++;
-    if (this.phase === Phase.Open) this.beginUndo();
-    this.phase = Phase.Recovery;
-    this.recoveryPoint = this.nxt;
-    this.probeEnd = -1;
-    this.frto = false;
-    this.headDue = false;
-    this.rack.lostRetransmissions = 0;
-    congestion.onLoss(now, priorInFlight);
-    this.prr.onLoss(this.nxt - this.una, congestion.slowStartThreshold);
-    this.prr.onAck(board.inFlight, 0, false, true, this.segmentSize);
-  }
-
-  /** Returns whether the reduction was undone. */
-  private onAckInRecovery(now: number, advanced: boolean): boolean {
-    const { board, counters } = this;
-    if (this.una >= this.recoveryPoint) {
-      const undone = this.mayUndo(advanced);
-      if (undone) {
-        counters.TCPFullUndo++;
-        this.undo(now);
-      } else this.rack.onRecovered();
-      this.phase = Phase.Open;
-      if (!undone) this.congestion.onRecovered(now);
-      if (!this.sackPermitted) board.presumed = 0;
-      return undone;
-    }
-    if (!advanced) return false;
-    // A partial ACK for an original: nothing was lost after all, as far as is known (RFC 3522, RFC 4015).
-    if (this.isDelayedOriginal() && board.retransmitted === 0) {
-      counters.TCPFullUndo++;
-      this.undo(now);
-      board.unmarkLost();
-      this.phase = Phase.Open;
-      return true;
-    }
-    // RFC 6582 §3.2 step 3, partial ACK: "retransmit the first unacknowledged segment".
-    if (!this.sackPermitted) this.markHeadLost();
-    return false;
-  }
-
-  /** After a timeout (RFC 5681 §3.1, RFC 5682). Returns whether it was found needless. */
-  private onAckInLoss(now: number, advanced: boolean, dubious: boolean): boolean {
-    const { board, delivery } = this;
-    if (advanced && this.mayUndo(true)) return this.undoTimeout(now, false);
-    if (this.frto) {
-      // RFC 5682 §3.1 step 3b, as early as SACK tells it: an original arrived, the timeout was spurious. Without SACK an
-      // ACK that covers the retransmission may cover what had arrived long before, too, and tells nothing (§2.1 step 2).
-      if (delivery.original && (this.sackPermitted || !delivery.repeated)) return this.undoTimeout(now, true);
-      if (this.nxt > this.recoveryPoint) {
-        // Step 3a: new data arrived, the old did not: the loss is real.
-        if (dubious) this.frto = false;
-      } else if (advanced && this.una < this.recoveryPoint) {
-        // Step 2b: two new segments, and see. Step 2a: where there are none, or no window, recover conventionally.
-        if (this.unsent > 0 && this.una + this.wnd > this.nxt) {
-          this.newFirst = true;
-          this.recoveryPoint = this.nxt;
-        } else this.frto = false;
-      } else if (dubious && !this.sackPermitted) this.frto = false;
-    }
-    if (this.una >= this.recoveryPoint) {
-      const undone = this.mayUndo(advanced);
-      if (undone) {
-        this.counters.TCPLossUndo++;
-        this.undo(now);
-      } else this.rack.onRecovered();
-      this.phase = Phase.Open;
-      this.frto = false;
-      this.headDue = false;
-      if (!this.sackPermitted) board.presumed = 0;
-      return undone;
-    }
-    if (!this.sackPermitted) {
-      // A duplicate ACK after new data says that the new data arrived, and makes room.
-      if (advanced || this.nxt <= this.recoveryPoint) board.presumed = 0;
-    }
-    return false;
-  }
-
-  /** Remembers what may be undone later. */
-  private beginUndo(): void {
-    this.undoPoint = this.una;
-    // What is on its way again already may still be reported as a duplicate.
-    this.undoOctets = this.board.retransmitted > 0 ? this.board.retransmitted : -1;
-    this.resentAt = -1;
-  }
-
-  /** The ACK was triggered by an original although it was sent again since (RFC 3522 §3.2 step 5). */
-  private isDelayedOriginal(): boolean {
-    return this.undoPoint >= 0 && this.resentAt >= 0 && this.echo < Math.floor(this.resentAt);
-  }
-
-  private mayUndo(advanced: boolean): boolean {
-    return this.undoPoint >= 0 && (this.undoOctets === 0 || (advanced && this.isDelayedOriginal()));
-  }
-
-  private undo(now: number): void {
-    this.congestion.onUndo(now);
-    this.undoPoint = -1;
-    this.undoOctets = -1;
-    this.resentAt = -1;
-  }
-
-  /** RFC 2883 §5, RFC 3708: every octet that was sent again was reported as a duplicate, so none had been lost. */
-  private undoByDuplicates(now: number): boolean {
-    if (this.phase === Phase.Loss) {
-      if (!this.mayUndo(false)) return false;
-      return this.undoTimeout(now, false);
-    }
-    if (this.undoPoint < 0 || this.undoOctets !== 0) return false;
-    this.counters.TCPDSACKUndo++;
-    this.undo(now);
-    this.phase = Phase.Open;
-    return true;
-  }
-
-  private undoTimeout(now: number, spurious: boolean): boolean {
-    if (spurious) this.counters.TCPSpuriousRTOs++;
-    this.counters.TCPLossUndo++;
-    this.undo(now);
-    this.board.unmarkLost();
-    this.phase = Phase.Open;
-    this.frto = false;
-    this.headDue = false;
-    this.timeouts = 0;
-    this.rtt.endBackOff();
-    return true;
-  }
-
-  private countLostRetransmissions(): void {
-    const { rack } = this;
-    if (rack.lostRetransmissions === 0) return;
-    this.counters.TCPLostRetransmit += rack.lostRetransmissions;
-    rack.lostRetransmissions = 0;
-  }
-
-  /** RFC 8985 §7.4.2, TLP_process_ack(). */
-  private onProbeAnswered(now: number, ack: number, bareDuplicate: boolean, priorInFlight: number): void {
-    if (ack < this.probeEnd) return;
-    if (!this.probeRepeats || this.duplicateEnd >= 0) this.probeEnd = -1;
-    else if (ack > this.probeEnd) {
-      // "Repaired the single loss": congestion control hears of it.
-      this.probeEnd = -1;
-      this.counters.TCPLossProbeRecovery++;
-      this.congestion.onLoss(now, priorInFlight);
-      this.congestion.onRecovered(now);
-    } else if (bareDuplicate) this.probeEnd = -1;
   }
 
   // ------------------------------------------------------------------------------------------------------- timers
@@ -765,31 +430,20 @@ export class Sender {
     return outcome;
   }
 
-  /** RFC 8985 §6.2 step 5: time enough for reordering has passed. */
   private onReorderingTimer(now: number): void {
-    const { board, rack, timers } = this;
-    if (board.oldest === null) return;
-    const priorInFlight = board.inFlight;
-    const priorLosses = board.losses;
-    const window = rack.reorderingWindow(this.recovering, this.manySacked(), this.rtt.smoothed);
-    const wait = rack.detectLosses(now, board, window);
-    if (board.losses > priorLosses) {
-      if (this.phase === Phase.Open || (this.phase === Phase.Loss && rack.lostRetransmissions > 0)) {
-        this.enterRecovery(now, priorInFlight);
-      } else if (this.phase === Phase.Recovery) {
-        this.prr.onAck(board.inFlight, 0, false, true, this.segmentSize);
-      }
-      this.countLostRetransmissions();
-      // What was found goes out now: the retransmission timer starts from there.
-      if (timers.deadline(Timer.Retransmission) <= now) this.armRetransmission(now, this.rtt.rto);
+    const { recovery, timers } = this;
+    if (this.board.oldest === null) return;
+    // What was found goes out now: the retransmission timer starts from there.
+    if (recovery.onReorderingTimer(now) && timers.deadline(Timer.Retransmission) <= now) {
+      this.armRetransmission(now, this.rtt.rto);
     }
-    if (wait > 0) timers.set(Timer.Reordering, now + wait);
+    if (recovery.wait > 0) timers.set(Timer.Reordering, now + recovery.wait);
     else if (!timers.isArmed(Timer.Retransmission)) this.armRetransmission(now, this.rtt.rto);
   }
 
   /** RFC 6298 §5.4 to §5.6. */
   private onRetransmissionTimer(now: number): number {
-    const { board, config, congestion, counters } = this;
+    const { board, config, recovery } = this;
     const { head } = board;
     if (head === null) return TimeoutOutcome.None;
     if (this.userTimeout > 0 && now - this.stalledSince >= this.userTimeout) return TimeoutOutcome.Abort;
@@ -797,53 +451,17 @@ export class Sender {
     // is alive (§3.8.6: "SHOULD NOT time out the connection").
     const shrunk = this.wnd === 0 && now - this.lastAckAt < config.maximumRto;
     if (this.timeouts >= this.retries && this.userTimeout === 0 && !shrunk) return TimeoutOutcome.Abort;
-
-    this.timeouts++;
-    counters.TCPTimeouts++;
-    const progressed = this.phase === Phase.Loss && this.timeouts === 1;
-    const first = this.phase === Phase.Open || this.una >= this.recoveryPoint || progressed;
-    const fresh = this.phase === Phase.Open;
-    // RFC 2018 §8: what was acknowledged selectively starts where nothing is acknowledged cumulatively: the receiver
-    // discarded it.
-    const reneged = (head.marks & Mark.Sacked) !== 0;
-    const priorInFlight = board.inFlight;
-    if (reneged) counters.TCPSACKReneging++;
-    if (first) this.beginUndo();
-    // More duplicates than `reordering` and still a timeout: the degree was overestimated (Linux does so, too).
-    if (fresh && board.sacked >= this.reordering * this.segmentSize) this.reordering = DUPLICATE_THRESHOLD;
-    congestion.onTimeout(now, priorInFlight, first);
-    board.presumed = 0;
-    if (this.racking && !reneged) {
-      const window = this.rack.reorderingWindow(true, this.manySacked(), this.rtt.smoothed);
-      this.rack.markLossesOnTimeout(now, board, window);
-      this.countLostRetransmissions();
-    } else board.markAllLost(reneged);
-    // RFC 5682 §3.1 step 1: not when already in recovery, but for the same segment again.
-    this.frto = (fresh || this.timeouts > 1) && !reneged;
-    this.phase = Phase.Loss;
-    this.recoveryPoint = this.nxt;
-    board.watchPoint = this.nxt;
-    this.newFirst = false;
-    this.headDue = true;
+    recovery.onRetransmissionTimer(now, head);
     this.probeDue = false;
-    this.probeEnd = -1;
-    this.duplicates = 0;
     this.timers.clear(Timer.Probe);
     this.timers.clear(Timer.Reordering);
-    this.rtt.backOff();
     this.armRetransmission(now, this.rtt.rto);
     let outcome: number = TimeoutOutcome.RetransmissionTimeout | TimeoutOutcome.Output;
-    if (this.timeouts >= BLACK_HOLE_TIMEOUTS && board.sacked === 0 && this.spanFrom(board.head!) >= this.segmentSize) {
+    if (this.timeouts >= BLACK_HOLE_TIMEOUTS && board.sacked === 0 && this.nxt - this.una >= this.segmentSize) {
       this.blackHole = true;
       outcome |= TimeoutOutcome.BlackHole;
     }
     return outcome;
-  }
-
-  /** Octets outstanding from `record` that would leave in one go. */
-  private spanFrom(record: Transmission): number {
-    const end = record.next === null ? record.end : record.next.end;
-    return end - record.start;
   }
 
   /** RFC 9293 §3.8.6.1. */
@@ -877,8 +495,8 @@ export class Sender {
     this.timers.set(Timer.Retransmission, deadline);
   }
 
-  private armAfterAck(now: number, advanced: boolean, wait: number): void {
-    const { board, timers } = this;
+  private armAfterAck(now: number, advanced: boolean): void {
+    const { board, recovery, timers } = this;
     const { head } = board;
     if (head === null) {
       // RFC 6298 §5.2.
@@ -897,15 +515,15 @@ export class Sender {
       if (advanced) this.armRetransmission(now, Math.max(this.rtt.smoothed / 2, RENEGING_DELAY));
       return;
     }
-    if (wait > 0) {
+    if (recovery.wait > 0) {
       // RFC 8985 §8: one at a time, the reordering timer first.
-      const deadline = now + wait;
+      const deadline = now + recovery.wait;
       timers.set(Timer.Reordering, deadline);
       timers.clear(Timer.Probe);
       if (timers.deadline(Timer.Retransmission) < deadline) timers.set(Timer.Retransmission, deadline);
       return;
     }
-    if (this.rack.advanced || this.phase !== Phase.Open) timers.clear(Timer.Reordering);
+    if (recovery.wait === 0) timers.clear(Timer.Reordering);
     if (advanced || timers.isArmed(Timer.Probe)) this.armProbe(now);
   }
 
@@ -913,11 +531,11 @@ export class Sender {
   private armProbe(now: number): void {
     const { board, timers, rtt } = this;
     const eligible =
-      this.racking &&
-      this.phase === Phase.Open &&
+      this.recovery.racking &&
+      !this.recovery.recovering &&
       board.sacked === 0 &&
       board.head !== null &&
-      this.probeEnd < 0 &&
+      this.recovery.probeEnd < 0 &&
       this.measuredSinceProbe &&
       !timers.isArmed(Timer.Reordering);
     if (!eligible) {
@@ -950,7 +568,7 @@ export class Sender {
   setSegmentSize(_now: number, size: number): void {
     this.blackHole = false;
     if (size === this.segmentSize) return;
-    this.segmentSize = size;
+    this.recovery.segmentSize = size;
     if (this.gsoMaximum < size) this.gsoMaximum = size;
     this.congestion.onSegmentSize(size);
   }
@@ -963,24 +581,8 @@ export class Sender {
     const smaller = size < this.segmentSize;
     this.setSegmentSize(now, size);
     if (!smaller) return;
-    const { board } = this;
-    const before = board.losses;
-    let record = board.oldest;
-    while (record !== null) {
-      const { later } = record;
-      if (record.end - record.start > size) board.markLost(record);
-      record = later;
-    }
     this.refused = false;
-    if (board.losses === before) return;
-    board.presumed = 0;
-    if (this.phase === Phase.Open) {
-      this.phase = Phase.Loss;
-      this.recoveryPoint = this.nxt;
-      this.undoPoint = -1;
-      this.undoOctets = -1;
-      this.frto = false;
-    }
+    if (!this.recovery.onPacketTooBig(size)) return;
     this.probeDue = false;
     this.timers.clear(Timer.Probe);
     this.timers.clear(Timer.Reordering);
@@ -1030,9 +632,9 @@ export class Sender {
     if (this.windowProbeDue && this.planWindowProbe()) return this.planKind;
     if (this.board.pending !== null) {
       if (!this.isPaced(now)) return SendKind.None;
-      if (this.newFirst) {
+      if (this.recovery.newFirst) {
         if (this.planNew(now) || this.board.inFlight > 0) return this.planKind;
-        this.newFirst = false;
+        this.recovery.newFirst = false;
       }
       this.planRetransmission();
       return this.planKind;
@@ -1061,7 +663,7 @@ export class Sender {
   private planLossProbe(): boolean {
     const { board, segmentSize, nxt } = this;
     const { tail } = board;
-    if (tail === null || this.phase !== Phase.Open || board.sacked > 0) {
+    if (tail === null || this.recovery.recovering || board.sacked > 0) {
       this.probeDue = false;
       return false;
     }
@@ -1109,7 +711,7 @@ export class Sender {
     const first = board.pending!;
     const start = first.start;
     const isHead = first === board.head;
-    const forced = this.headDue && isHead;
+    const forced = this.recovery.headDue && isHead;
     let end = first.end;
     const goal = this.transmissionSize();
     for (let record = first.later; record !== null && record.start === end && end - start < goal; ) {
@@ -1268,74 +870,39 @@ export class Sender {
     if (octets === 0) return;
     if (kind === SendKind.Retransmit || kind === SendKind.FinRetransmit) this.onRetransmitted(now, octets);
     else if (this.planOffset === this.nxt) this.onFreshSent(now, length, octets, kind);
-    else this.onProbeRepeated(now, octets);
+    else this.onLossProbe(now, this.planRecord, this.planOffset, octets);
     if (this.config.pacing || this.congestion.pacingRate > 0) this.pacer.onSent(now, length, this.pacingRate);
   }
 
   private onFreshSent(now: number, length: number, octets: number, kind: number): void {
-    const { board, timers, counters } = this;
+    const { recovery, timers, counters } = this;
     if (this.una === this.nxt) this.stalledSince = now;
-    board.append(now, this.nxt, this.nxt + octets);
-    this.nxt += octets;
+    recovery.onSent(now, octets);
     this.lastSentAt = now;
     if (length % this.segmentSize !== 0) this.smallEnd = this.nxt;
-    if (this.phase === Phase.Recovery) this.prr.onSent(octets);
     if (length > 0) counters.TCPOrigDataSent += Math.ceil(length / this.segmentSize);
     this.stopPersisting();
     // RFC 6298 §5.1.
     if (!timers.isArmed(Timer.Retransmission)) this.armRetransmission(now, this.rtt.rto);
-    if (kind === SendKind.LossProbe) this.onLossProbe(now, false);
+    if (kind === SendKind.LossProbe) this.onLossProbe(now, null, 0, 0);
     else this.armProbe(now);
     this.validate(false);
   }
 
   private onRetransmitted(now: number, octets: number): void {
-    const { board, counters } = this;
-    let left = octets;
-    let record = this.planRecord;
-    let headSent = false;
-    while (left > 0 && record !== null) {
-      const size = record.end - record.start;
-      if (size > left) board.split(record, record.start + left);
-      left -= record.end - record.start;
-      const { later } = record;
-      if (record === board.head) headSent = true;
-      board.retransmit(now, record);
-      record = later;
-    }
+    const headSent = this.recovery.onRetransmitted(now, this.planRecord, octets);
     this.planRecord = null;
-    this.headDue = false;
     this.lastSentAt = now;
-    if (this.resentAt < 0) this.resentAt = now;
-    this.undoOctets = Math.max(0, this.undoOctets) + octets;
-    const segments = Math.max(1, Math.ceil(octets / this.segmentSize));
-    counters.RetransSegs += segments;
-    if (this.phase === Phase.Recovery) {
-      this.prr.onSent(octets);
-      counters.TCPFastRetrans += segments;
-    } else counters.TCPSlowStartRetrans += segments;
-    // The timer measures the first segment outstanding (RFC 6675 §5, RFC 6298 §5: on retransmission of it).
+    // The timer measures the first segment outstanding: it starts again when that is sent again (as in Linux; RFC 6675
+    // §5 leaves it running, which punishes a long recovery with a timeout).
     if (headSent || !this.timers.isArmed(Timer.Retransmission)) this.armRetransmission(now, this.rtt.rto);
   }
 
-  /** The last segment again, as a loss probe. */
-  private onProbeRepeated(now: number, octets: number): void {
-    const { board, counters } = this;
-    let record = this.planRecord!;
-    if (record.start < this.planOffset) record = board.split(record, this.planOffset);
-    if (record.end - record.start > octets) board.split(record, record.start + octets);
-    board.retransmit(now, record);
+  private onLossProbe(now: number, record: Transmission | null, offset: number, octets: number): void {
+    this.recovery.onProbeSent(now, record, offset, octets);
     this.planRecord = null;
     this.lastSentAt = now;
-    counters.RetransSegs++;
-    this.onLossProbe(now, true);
-  }
-
-  private onLossProbe(now: number, repeats: boolean): void {
-    this.counters.TCPLossProbes++;
     this.probeDue = false;
-    this.probeEnd = this.nxt;
-    this.probeRepeats = repeats;
     this.measuredSinceProbe = false;
     this.timers.clear(Timer.Probe);
     this.armRetransmission(now, this.rtt.rto);
@@ -1353,32 +920,11 @@ export class Sender {
       this.armPersist(now);
     }
   }
-
-  private get delivery(): Scoreboard['delivery'] {
-    return this.board.delivery;
-  }
 }
-
-function isPending(record: Transmission): boolean {
-  return (record.marks & (Mark.Lost | Mark.Retransmitted)) === Mark.Lost;
-}
-
-const Phase = {
-  /** No loss that is known of. */
-  Open: 0,
-  /** Fast recovery. */
-  Recovery: 1,
-  /** Slow start after a timeout, until all is acknowledged that was outstanding then. */
-  Loss: 2,
-} as const;
 
 const Timer = { Retransmission: 0, Probe: 1, Reordering: 2, Persist: 3, Pacing: 4 } as const;
 const TIMERS = 5;
 
-/** DupThresh (RFC 5681 §3.2). */
-const DUPLICATE_THRESHOLD = 3;
-/** Ceiling of `reordering` (net.ipv4.tcp_max_reordering). */
-const MAXIMUM_REORDERING = 300;
 /** RFC 6298 §5.7, ms. */
 const LOST_SYN_RTO = 3000;
 /** Echoes older than this many ms are no echoes of this flight. */

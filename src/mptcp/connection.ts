@@ -657,7 +657,7 @@ export class MptcpConnection implements PathCommands {
       const tcp = this.subflows[index]!.tcp;
       if (tcp !== null) wanted += 2 * tcp.sender.congestion.window;
     }
-    const capacity = Math.min(this.config.maximumSendBuffer, wanted);
+    const capacity = Math.floor(Math.min(this.config.maximumSendBuffer, wanted));
     if (capacity > this.sendQueue.limit) {
       this.sendQueue.setLimit(capacity);
       this.events |= ConnectionEvent.Writable;

@@ -5,8 +5,8 @@ import { TcpCounters } from '../../src/tcp/counters.ts';
 import { ChallengeLimiter, type Endpoint, EndpointEvent, type IcmpKind, Tuple } from '../../src/tcp/endpoint.ts';
 import { Handshake } from '../../src/tcp/handshake.ts';
 import { NULL_EXTENSION as NOTHING } from '../../src/tcp/null-extension.ts';
-import type { AckSample, CongestionControl } from '../../src/tcp/seams.ts';
-import { STATE_NAMES } from '../../src/tcp/state.ts';
+import type { AckSample, CongestionControl, Extension } from '../../src/tcp/seams.ts';
+import { STATE_NAMES, State } from '../../src/tcp/state.ts';
 import { TcpStream } from '../../src/tcp/stream.ts';
 import { TimeWait } from '../../src/tcp/time-wait.ts';
 import { Address } from '../../src/wire/address.ts';
@@ -47,6 +47,7 @@ export interface ScriptOptions {
   segmentationOffload?: boolean;
   localInitial?: number;
   peerInitial?: number;
+  extension?: Extension;
 }
 
 /** Reno's slow start and nothing else: these scripts are about the connection. */
@@ -168,15 +169,18 @@ export class Script {
 
   /** Active open; the SYN is in `sent`. */
   connect(): void {
-    this.stream = TcpStream.connect(this.now, this.environment, this.tuple, this.localInitial);
-    this.endpoint = this.stream.handshake;
+    const { extension = NOTHING } = this.options;
+    const handshake = Handshake.connect(this.now, this.environment, this.tuple, this.localInitial, extension);
+    this.stream = TcpStream.fromHandshake(handshake);
+    this.endpoint = handshake;
     this.settle();
   }
 
   /** Passive open by the peer's SYN; the SYN/ACK is in `sent`. */
   accept(line: string): void {
     const segment = this.decode(this.build(line));
-    const handshake = Handshake.accept(this.now, this.environment, this.tuple, this.localInitial, NOTHING, segment);
+    const { extension = NOTHING } = this.options;
+    const handshake = Handshake.accept(this.now, this.environment, this.tuple, this.localInitial, extension, segment);
     this.stream = TcpStream.fromHandshake(handshake);
     this.endpoint = handshake;
     this.settle();
@@ -326,7 +330,13 @@ export class Script {
       acknowledgment: this.localInitial,
     });
     if (packet instanceof NotationProblem) throw packet;
-    const offset = (packet.sequence - this.peerInitial) | 0;
+    // A SYN may choose another initial number than the script's, and stands before its text.
+    const syn = (packet.flags & Flag.Syn) >> 1;
+    const { connection, handshake } = this.stream ?? {};
+    let initial = syn === 1 ? packet.sequence : this.peerInitial;
+    if (connection != null) initial = connection.receiver.space.initial;
+    else if (handshake?.state === State.SynReceived) initial = handshake.peerInitialSequence;
+    const offset = ((packet.sequence - initial) | 0) + syn;
     return buildPacket(packet, bytesFrom(offset, packet.payloadLength));
   }
 

@@ -118,7 +118,7 @@ test('C02 RFC 9293 §3.10.7.4: the third segment may carry data and FIN', () => 
 test('C02 RFC 9293 §3.10.7.3: a SYN/ACK may carry data', () => {
   const script = synSent();
   script.peer.sends('S. 0:100(100) ack 1 win 1000 <mss 1460>');
-  equal(script.stream.readable, 100);
+  equal(script.app.reads(), 100);
   script.peer.expects('. 1:1(0) ack 101');
 });
 

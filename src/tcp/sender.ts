@@ -3,61 +3,15 @@ import type { SequenceSpace } from '../wire/sequence.ts';
 import type { TcpConfig } from './config.ts';
 import type { TcpCounters } from './counters.ts';
 import { LossRecovery } from './loss-recovery.ts';
-import { Pacer, transmissionGoal } from './pacing.ts';
+import { AckOutcome, SendKind, TimeoutOutcome } from './outcome.ts';
+import { Pacer } from './pacing.ts';
 import { RttEstimator } from './rtt.ts';
 import { Mark, type Scoreboard, type Transmission } from './scoreboard.ts';
 import { type AckSample, type ByteSource, type CongestionControl, Verdict } from './seams.ts';
+import { SendPlan } from './send-plan.ts';
 import { TimerTable } from './timers.ts';
 
-/** What `Sender.poll` offers. */
-export const SendKind = {
-  None: 0,
-  /** New bytes, perhaps with the FIN behind them. */
-  Data: 1,
-  /** Bytes that were sent before and are taken for lost. */
-  Retransmit: 2,
-  /** The FIN alone, for the first time. */
-  Fin: 3,
-  /**
-   * RFC 9293 §3.8.6.1: asks for the window. What fits into it although it is silly to send so little; when nothing
-   * fits, no byte at all and `planOffset` una - 1.
-   */
-  WindowProbe: 4,
-  /** RFC 8985 §7: tail loss probe; new bytes or the last ones again. */
-  LossProbe: 5,
-  /** The FIN alone, again. */
-  FinRetransmit: 6,
-} as const;
-
-/** Bits that `Sender.onAck` returns. */
-export const AckOutcome = {
-  None: 0,
-  /** `una` moved. */
-  Advanced: 0x1,
-  /** Our FIN is acknowledged (in this or an earlier ACK that advanced). */
-  FinAcknowledged: 0x2,
-  /** The peer's window grew from one in which nothing could be sent. */
-  WindowOpened: 0x4,
-  /** Something was delivered, cumulatively or selectively. */
-  Progress: 0x8,
-  /** It counted as a duplicate or selective ACK that makes loss likely: recovery was entered by it. */
-  EnteredRecovery: 0x10,
-  /** A reduction was found to be needless and was undone. */
-  Undone: 0x20,
-} as const;
-
-/** Bits that `Sender.onTimeout` returns. */
-export const TimeoutOutcome = {
-  None: 0,
-  /** The retransmission timer fired; `Sender.timeouts` counts how often in a row. */
-  RetransmissionTimeout: 0x1,
-  /** RFC 9293 §3.8.3 R2 or the user timeout was reached: give the connection up. */
-  Abort: 0x2,
-  /** There may be something to `poll`. */
-  Output: 0x4,
-  /** RFC 4821: full-size segments vanish and small ones may not; lower the segment size. See `blackHoleSuspected`. */
-  BlackHole: 0x8,
-} as const;
+export { AckOutcome, SendKind, TimeoutOutcome };
 
 /** What the handshake settled. */
 export interface SenderOptions {
@@ -91,36 +45,21 @@ export function initialWindow(segmentSize: number, segments: number): number {
  * What is lost, and how much may be in flight while it is repaired, is `LossRecovery`'s to say.
  */
 export class Sender {
-  /** Window of the peer in bytes, from `una` on. */
-  wnd: number;
   /** Offset and acknowledgment of the segment that last updated `wnd`. */
   wl1 = 0;
   wl2 = 1;
-  /** Offset of our FIN: Infinity until `shutdown`, `source.end` from then on. */
-  finOffset = Number.POSITIVE_INFINITY;
-  /** The largest payload one transmission may carry. */
-  gsoMaximum: number;
   readonly rtt: RttEstimator;
   readonly congestion: CongestionControl;
   readonly counters: TcpCounters;
   /** What is in flight: for pictures of the connection. */
   readonly board: Scoreboard;
 
-  /** The plan that `poll` made. */
-  planKind: number = SendKind.None;
-  planOffset = 0;
-  planLength = 0;
-  /** The FIN follows these bytes. */
-  planFin = false;
-  /** Nothing more is there to send: PSH. */
-  planPush = false;
-  private planRecord: Transmission | null = null;
-
   private readonly config: TcpConfig;
   private readonly source: ByteSource;
   private readonly timestamps: boolean;
   private readonly timestampOffset: number;
   private readonly recovery: LossRecovery;
+  private readonly plan: SendPlan;
   private readonly pacer = new Pacer();
   private readonly timers = new TimerTable(TIMERS);
   private readonly sample: AckSample = {
@@ -147,23 +86,12 @@ export class Sender {
 
   /** The caller could not send the last plan. */
   private refused = false;
-  private nagle: boolean;
-  private corked = false;
-  /** End of the last segment that was not full (Minshall's variant of Nagle's algorithm). */
-  private smallEnd = 0;
-  /** The largest window the peer ever offered: Max(SND.WND). */
-  private maximumWindow: number;
-  private lastSentAt = -1;
   private lastAckAt: number;
   /** Since when something is outstanding without any progress. */
   private stalledSince: number;
   private retries: number;
   private userTimeout: number;
 
-  /** Whether the congestion window was what held sending back (RFC 7661 §4.3), in the window that ends at `usageEnd`. */
-  private windowLimited = false;
-  private usagePeak = 0;
-  private usageEnd = 1;
   private blackHole = false;
 
   /** All that is outstanding starts from `now`; `congestion` is fresh, its window the initial one. */
@@ -181,10 +109,6 @@ export class Sender {
     this.counters = counters;
     this.timestamps = options.timestamps;
     this.timestampOffset = options.timestampOffset;
-    this.wnd = options.peerWindow;
-    this.maximumWindow = options.peerWindow;
-    this.gsoMaximum = options.segmentSize;
-    this.nagle = config.nagle;
     this.retries = config.retries;
     this.userTimeout = config.userTimeout;
     this.lastAckAt = now;
@@ -196,10 +120,50 @@ export class Sender {
     const racking = sackPermitted && config.rack;
     this.recovery = new LossRecovery(space, segmentSize, sackPermitted, racking, congestion, counters, this.rtt);
     this.board = this.recovery.board;
+    this.plan = new SendPlan(source, this.recovery, congestion, this.rtt, options.peerWindow, config.nagle);
     if (options.handshakeRtt >= 0) {
       this.rtt.onSample(options.handshakeRtt, 1);
       this.rtt.onMinimumSample(now, options.handshakeRtt);
     }
+  }
+
+  /** Window of the peer in bytes, from `una` on. */
+  get wnd(): number {
+    return this.plan.wnd;
+  }
+
+  /** Offset of our FIN: Infinity until `shutdown`, `source.end` from then on. */
+  get finOffset(): number {
+    return this.plan.finOffset;
+  }
+
+  /** The largest payload one transmission may carry. */
+  get gsoMaximum(): number {
+    return this.plan.gsoMaximum;
+  }
+
+  /** The plan that `poll` made: a `SendKind`. */
+  get planKind(): number {
+    return this.plan.kind;
+  }
+
+  get planOffset(): number {
+    return this.plan.offset;
+  }
+
+  /** Payload bytes offered. */
+  get planLength(): number {
+    return this.plan.length;
+  }
+
+  /** The FIN follows these bytes. */
+  get planFin(): boolean {
+    return this.plan.fin;
+  }
+
+  /** Nothing more is there to send: PSH. */
+  get planPush(): boolean {
+    return this.plan.push;
   }
 
   /** Oldest octet not acknowledged. In an idle connection equal to `nxt`. */
@@ -234,7 +198,7 @@ export class Sender {
 
   /** Bytes the source has that were never sent. */
   get unsent(): number {
-    return Math.max(0, this.source.end - this.nxt);
+    return this.plan.unsent;
   }
 
   /** Fast recovery or recovery after a timeout. */
@@ -258,13 +222,7 @@ export class Sender {
 
   /** Bytes per ms; 0 while no RTT is known. */
   get pacingRate(): number {
-    const { congestion } = this;
-    if (congestion.pacingRate > 0) return congestion.pacingRate;
-    if (this.rtt.smoothed === 0) return 0;
-    // As Linux: twice what the window yields while it doubles per round trip, 1.2 times from then on.
-    const window = Math.max(this.cwnd, this.board.inFlight);
-    const factor = congestion.window < congestion.slowStartThreshold / 2 ? 2 : 1.2;
-    return (factor * window) / this.rtt.smoothed;
+    return this.plan.pacingRate;
   }
 
   /** The earliest of its timers in ms; Infinity when none is armed. */
@@ -345,10 +303,10 @@ export class Sender {
     if (offset < this.wl1 && ack === this.una) return;
     if (offset === this.wl1 && ack === this.wl2 && ack === this.una && scaledWindow < this.wnd) return;
     const room = this.una + this.wnd - this.nxt;
-    this.wnd = scaledWindow;
+    this.plan.wnd = scaledWindow;
     this.wl1 = Math.max(this.wl1, offset);
     this.wl2 = ack;
-    if (scaledWindow > this.maximumWindow) this.maximumWindow = scaledWindow;
+    if (scaledWindow > this.plan.maximumWindow) this.plan.maximumWindow = scaledWindow;
     // The window opened: the next time it closes, probing starts anew.
     if (room <= 0 && ack + scaledWindow > this.nxt) this.stopPersisting();
   }
@@ -388,7 +346,7 @@ export class Sender {
   }
 
   private informCongestion(now: number, priorInFlight: number): void {
-    const { sample, congestion, board, counters } = this;
+    const { sample, congestion, board, counters, plan } = this;
     sample.delivered = board.delivery.octets;
     sample.acknowledged = board.delivery.acknowledged;
     sample.priorInFlight = priorInFlight;
@@ -399,8 +357,8 @@ export class Sender {
     // RFC 5681 §3.1 and RFC 7661 §4.3: no growth that was not asked for. In slow start half a window of use is enough,
     // as it doubles per round trip (Linux: tcp_is_cwnd_limited).
     sample.windowLimited =
-      this.windowLimited ||
-      (congestion.window < congestion.slowStartThreshold && congestion.window < 2 * this.usagePeak);
+      plan.windowLimited ||
+      (congestion.window < congestion.slowStartThreshold && congestion.window < 2 * plan.usagePeak);
     const starting = congestion.slowStartThreshold === Number.POSITIVE_INFINITY;
     congestion.onAck(now, sample);
     if (starting && congestion.slowStartThreshold !== Number.POSITIVE_INFINITY) counters.TCPHystartDelayDetect++;
@@ -466,7 +424,7 @@ export class Sender {
 
   /** RFC 9293 §3.8.6.1. */
   private onPersistTimer(now: number): number {
-    if (this.una < this.nxt || !this.hasUnsent) return TimeoutOutcome.None;
+    if (this.una < this.nxt || !this.plan.hasUnsent) return TimeoutOutcome.None;
     if (this.persistBackOff === 0) this.persistingSince = now;
     // As Linux: RFC 5482's timeout covers data that stays unsent for want of a window, too.
     else if (this.userTimeout > 0 && now - this.persistingSince >= this.userTimeout) return TimeoutOutcome.Abort;
@@ -560,7 +518,7 @@ export class Sender {
 
   /** No more bytes will come: the FIN stands at `source.end`. */
   shutdown(_now: number): void {
-    this.finOffset = this.source.end;
+    this.plan.finOffset = this.source.end;
     this.refused = false;
   }
 
@@ -569,7 +527,7 @@ export class Sender {
     this.blackHole = false;
     if (size === this.segmentSize) return;
     this.recovery.segmentSize = size;
-    if (this.gsoMaximum < size) this.gsoMaximum = size;
+    if (this.plan.gsoMaximum < size) this.plan.gsoMaximum = size;
     this.congestion.onSegmentSize(size);
   }
 
@@ -591,18 +549,18 @@ export class Sender {
 
   /** The largest payload one transmission may carry; one segment at least. */
   setGsoMaximum(bytes: number): void {
-    this.gsoMaximum = Math.max(bytes, this.segmentSize);
+    this.plan.gsoMaximum = Math.max(bytes, this.segmentSize);
   }
 
   /** Nagle's algorithm on or off (TCP_NODELAY is off). */
   setNagle(_now: number, on: boolean): void {
-    this.nagle = on;
+    this.plan.nagle = on;
     this.refused = false;
   }
 
   /** TCP_CORK: no segment that is not full leaves, for about an RTO at most. */
   setCork(_now: number, on: boolean): void {
-    this.corked = on;
+    this.plan.corked = on;
     this.refused = false;
   }
 
@@ -623,33 +581,33 @@ export class Sender {
 
   /** Plans the next transmission into `plan…`; returns its `SendKind`. Asking again changes nothing. */
   poll(now: number): number {
-    this.planKind = SendKind.None;
-    this.planLength = 0;
-    this.planFin = false;
-    this.planPush = false;
+    const { plan } = this;
+    plan.clear();
     if (this.refused) return SendKind.None;
-    if (this.probeDue && this.planLossProbe()) return this.planKind;
-    if (this.windowProbeDue && this.planWindowProbe()) return this.planKind;
+    if (this.probeDue) {
+      if (plan.planLossProbe()) return this.plan.kind;
+      this.probeDue = false;
+    }
+    if (this.windowProbeDue) {
+      if (plan.planWindowProbe()) return plan.kind;
+      this.windowProbeDue = false;
+    }
     if (this.board.pending !== null) {
       if (!this.isPaced(now)) return SendKind.None;
       if (this.recovery.newFirst) {
-        if (this.planNew(now) || this.board.inFlight > 0) return this.planKind;
+        if (plan.planFresh(now) || this.board.inFlight > 0) return plan.kind;
         this.recovery.newFirst = false;
       }
-      this.planRetransmission();
-      return this.planKind;
+      plan.planRetransmission();
+      return plan.kind;
     }
-    if (!this.hasUnsent) return SendKind.None;
-    if (this.isPaced(now) && this.planNew(now)) return this.planKind;
+    if (!this.plan.hasUnsent) return SendKind.None;
+    if (this.isPaced(now) && plan.planFresh(now)) return plan.kind;
     // Nothing in flight that would bring an ACK, and yet something to send: only a probe can find out more.
     if (this.una === this.nxt && !this.timers.isArmed(Timer.Persist) && !this.timers.isArmed(Timer.Pacing)) {
       this.armPersist(now);
     }
     return SendKind.None;
-  }
-
-  private get hasUnsent(): boolean {
-    return this.source.end > this.nxt || this.nxt === this.finOffset;
   }
 
   private isPaced(now: number): boolean {
@@ -659,204 +617,12 @@ export class Sender {
     return false;
   }
 
-  /** RFC 8985 §7.3, TLP_send_probe(). */
-  private planLossProbe(): boolean {
-    const { board, segmentSize, nxt } = this;
-    const { tail } = board;
-    if (tail === null || this.recovery.recovering || board.sacked > 0) {
-      this.probeDue = false;
-      return false;
-    }
-    const room = this.una + this.wnd - nxt;
-    const fresh = Math.min(this.unsent, segmentSize);
-    this.planKind = SendKind.LossProbe;
-    // "transmit a previously unsent data segment, if one exists and the receive window allows"
-    if (fresh > 0 && room >= fresh) {
-      this.planFresh(fresh, room);
-      return true;
-    }
-    // "Otherwise retransmit the highest-sequence segment"
-    const dataEnd = Math.min(tail.end, this.finOffset);
-    this.planRecord = tail;
-    this.planOffset = Math.max(tail.start, dataEnd - segmentSize);
-    if (this.planOffset > dataEnd) this.planOffset = dataEnd;
-    this.planLength = dataEnd - this.planOffset;
-    this.planFin = tail.end > this.finOffset;
-    this.planPush = true;
-    return true;
-  }
-
-  /** RFC 9293 §3.8.6.1, and the override of §3.8.6.2.1 (4). */
-  private planWindowProbe(): boolean {
-    const room = this.una + this.wnd - this.nxt;
-    if (!this.hasUnsent || this.una < this.nxt) {
-      this.windowProbeDue = false;
-      return false;
-    }
-    this.planKind = SendKind.WindowProbe;
-    if (room > 0) {
-      this.planFresh(Math.min(this.unsent, room, this.segmentSize), room);
-      return true;
-    }
-    // The RFC has a probe carry an octet of new data. Like Linux and BSD's keep-alive we send none, with a sequence
-    // number that was acknowledged before: that draws an ACK just as well (§3.10.7.4, first check) and leaves nothing
-    // beyond the window that would have to be tracked.
-    this.planOffset = this.una - 1;
-    return true;
-  }
-
-  /** What is lost, lowest first. */
-  private planRetransmission(): void {
-    const { board, segmentSize } = this;
-    const first = board.pending!;
-    const start = first.start;
-    const isHead = first === board.head;
-    const forced = this.recovery.headDue && isHead;
-    let end = first.end;
-    const goal = this.transmissionSize();
-    for (let record = first.later; record !== null && record.start === end && end - start < goal; ) {
-      end = record.end;
-      record = record.later;
-    }
-    const dataEnd = Math.min(end, this.finOffset);
-    let length = Math.min(dataEnd - start, goal);
-    const edge = this.una + this.wnd;
-    if (start + length > edge) {
-      // A window that shrank (RFC 9293 §3.8.6): only the first octets go out beyond its edge, as a probe.
-      if (!isHead && start >= edge) return;
-      length = Math.min(length, Math.max(edge - start, isHead ? segmentSize : 0));
-    }
-    if (forced) length = Math.min(length, segmentSize);
-    else {
-      const pipe = board.inFlight;
-      const spare = this.cwnd - pipe;
-      if (length > spare) {
-        length = Math.floor(spare / segmentSize) * segmentSize;
-        if (length <= 0) {
-          if (pipe > 0) {
-            this.validate(true);
-            return;
-          }
-          length = Math.min(dataEnd - start, segmentSize);
-        }
-      }
-    }
-    this.planRecord = first;
-    this.planOffset = start;
-    this.planLength = length;
-    this.planFin = end > this.finOffset && start + length === dataEnd;
-    this.planPush = start + length === this.source.end;
-    this.planKind = length > 0 ? SendKind.Retransmit : SendKind.FinRetransmit;
-  }
-
-  /** New data or the FIN. */
-  private planNew(now: number): boolean {
-    const { board, segmentSize } = this;
-    const unsent = this.source.end - this.nxt;
-    const room = this.una + this.wnd - this.nxt;
-    if (room <= 0) {
-      this.validate(false);
-      return false;
-    }
-    if (unsent <= 0) {
-      if (this.nxt !== this.finOffset) return false;
-      // The FIN is not held back by the congestion window: it is one octet, and the last.
-      this.planKind = SendKind.Fin;
-      this.planFresh(0, room);
-      return true;
-    }
-    if (this.una === this.nxt) this.restartAfterIdle(now);
-    const pipe = board.inFlight;
-    const goal = this.transmissionSize();
-    let length = Math.min(unsent, room, goal);
-    const spare = this.cwnd - pipe;
-    if (length > spare) {
-      length = Math.floor(spare / segmentSize) * segmentSize;
-      if (length <= 0) {
-        if (pipe > 0) {
-          this.validate(true);
-          return false;
-        }
-        length = Math.min(unsent, room, segmentSize);
-      }
-      if (length < goal && this.mayDefer(now, length)) {
-        this.validate(true);
-        return false;
-      }
-    }
-    const final = this.nxt + unsent === this.finOffset;
-    if (length === unsent) {
-      const partial = length % segmentSize;
-      if (partial > 0 && !final && this.holdsSmall()) length -= partial;
-    } else if (length >= segmentSize) length -= length % segmentSize;
-    // RFC 9293 §3.8.6.2.1 (3): what the window cuts short must be half of the largest window there was.
-    else if (length < this.maximumWindow / 2) length = 0;
-    if (length === 0) {
-      this.validate(false);
-      return false;
-    }
-    this.planKind = SendKind.Data;
-    this.planFresh(length, room);
-    return true;
-  }
-
-  private planFresh(length: number, room: number): void {
-    const end = this.nxt + length;
-    this.planOffset = this.nxt;
-    this.planLength = length;
-    this.planFin = end === this.finOffset && room > length;
-    this.planPush = end === this.source.end;
-  }
-
-  private transmissionSize(): number {
-    return transmissionGoal(this.pacingRate, this.rtt.minimum, this.segmentSize, this.gsoMaximum);
-  }
-
-  /**
-   * Nagle's algorithm in Minshall's variant, as Linux has it: a small segment waits while another small one is
-   * outstanding. RFC 9293 §3.7.4 would have it wait while anything is.
-   */
-  private holdsSmall(): boolean {
-    return this.corked || (this.nagle && this.smallEnd > this.una);
-  }
-
-  /**
-   * Whether to wait for more window than `length` bytes, so as not to send scraps: only while an ACK is due within half
-   * an RTT, and never for more than a third of the window (Linux: tcp_tso_should_defer).
-   */
-  private mayDefer(now: number, length: number): boolean {
-    const { board } = this;
-    if (this.recovering || 3 * length >= Math.min(this.cwnd, this.wnd)) return false;
-    const { oldest } = board;
-    return (
-      oldest !== null && now - oldest.sentAt >= this.rtt.smoothed / 2 && now - oldest.sentAt < this.rtt.smoothed * 2
-    );
-  }
-
-  /** RFC 5681 §4.1: nothing was sent for longer than an RTO, the ACK clock has stopped. */
-  private restartAfterIdle(now: number): void {
-    const idle = now - this.lastSentAt;
-    if (this.lastSentAt < 0 || idle <= this.rtt.rto) return;
-    this.congestion.onIdle(now, idle);
-    this.lastSentAt = now;
-  }
-
-  /** Whether the congestion window is in full use, judged once per window (Linux: tcp_cwnd_validate). */
-  private validate(limited: boolean): void {
-    const { inFlight } = this.board;
-    limited ||= inFlight > this.cwnd - this.segmentSize;
-    if (this.una >= this.usageEnd || limited || (!this.windowLimited && inFlight > this.usagePeak)) {
-      this.windowLimited = limited;
-      this.usagePeak = inFlight;
-      this.usageEnd = this.nxt;
-    }
-  }
-
   /** The plan was sent, `length` bytes of it, with the FIN behind them or not. */
   onSent(now: number, length: number, fin: boolean): void {
     const octets = length + (fin ? 1 : 0);
-    const kind = this.planKind;
-    this.planKind = SendKind.None;
+    const { plan } = this;
+    const { kind } = plan;
+    plan.kind = SendKind.None;
     if (kind === SendKind.WindowProbe) {
       this.windowProbeDue = false;
       this.counters.TCPWinProbe++;
@@ -869,8 +635,8 @@ export class Sender {
     }
     if (octets === 0) return;
     if (kind === SendKind.Retransmit || kind === SendKind.FinRetransmit) this.onRetransmitted(now, octets);
-    else if (this.planOffset === this.nxt) this.onFreshSent(now, length, octets, kind);
-    else this.onLossProbe(now, this.planRecord, this.planOffset, octets);
+    else if (plan.offset === this.nxt) this.onFreshSent(now, length, octets, kind);
+    else this.onLossProbe(now, this.plan.record, plan.offset, octets);
     if (this.config.pacing || this.congestion.pacingRate > 0) this.pacer.onSent(now, length, this.pacingRate);
   }
 
@@ -878,21 +644,21 @@ export class Sender {
     const { recovery, timers, counters } = this;
     if (this.una === this.nxt) this.stalledSince = now;
     recovery.onSent(now, octets);
-    this.lastSentAt = now;
-    if (length % this.segmentSize !== 0) this.smallEnd = this.nxt;
+    this.plan.lastSentAt = now;
+    if (length % this.segmentSize !== 0) this.plan.smallEnd = this.nxt;
     if (length > 0) counters.TCPOrigDataSent += Math.ceil(length / this.segmentSize);
     this.stopPersisting();
     // RFC 6298 §5.1.
     if (!timers.isArmed(Timer.Retransmission)) this.armRetransmission(now, this.rtt.rto);
     if (kind === SendKind.LossProbe) this.onLossProbe(now, null, 0, 0);
     else this.armProbe(now);
-    this.validate(false);
+    this.plan.validate(false);
   }
 
   private onRetransmitted(now: number, octets: number): void {
-    const headSent = this.recovery.onRetransmitted(now, this.planRecord, octets);
-    this.planRecord = null;
-    this.lastSentAt = now;
+    const headSent = this.recovery.onRetransmitted(now, this.plan.record, octets);
+    this.plan.record = null;
+    this.plan.lastSentAt = now;
     // The timer measures the first segment outstanding: it starts again when that is sent again (as in Linux; RFC 6675
     // §5 leaves it running, which punishes a long recovery with a timeout).
     if (headSent || !this.timers.isArmed(Timer.Retransmission)) this.armRetransmission(now, this.rtt.rto);
@@ -900,8 +666,8 @@ export class Sender {
 
   private onLossProbe(now: number, record: Transmission | null, offset: number, octets: number): void {
     this.recovery.onProbeSent(now, record, offset, octets);
-    this.planRecord = null;
-    this.lastSentAt = now;
+    this.plan.record = null;
+    this.plan.lastSentAt = now;
     this.probeDue = false;
     this.measuredSinceProbe = false;
     this.timers.clear(Timer.Probe);
@@ -910,8 +676,9 @@ export class Sender {
 
   /** The plan cannot be sent now: nothing is offered until an ACK, a timer, a command or `onData` changes something. */
   onUnsendable(now: number): void {
-    const kind = this.planKind;
-    this.planKind = SendKind.None;
+    const { plan } = this;
+    const { kind } = plan;
+    plan.kind = SendKind.None;
     this.refused = true;
     if (kind === SendKind.LossProbe) this.probeDue = false;
     if (kind === SendKind.WindowProbe) {

@@ -99,6 +99,8 @@ export class Scoreboard {
   readonly delivery: Delivery = new Delivery();
   /** SACK blocks that were not taken in because they would have cost too much; see `SPLIT_LIMIT`. */
   refused = 0;
+  /** Records passed in looking up SACK blocks, ever: what a test holds against the size of the flight. */
+  steps = 0;
   /** The selectively acknowledged run with the highest offsets. */
   highest: Transmission | null = null;
   /** Runs that recent SACK blocks were about. */
@@ -417,6 +419,7 @@ export class Scoreboard {
     let steps = 0;
     while (record !== null && record.start > offset && ++steps < LOOKUP_LIMIT) record = record.previous;
     while (record !== null && record.end <= offset && ++steps < LOOKUP_LIMIT) record = record.next;
+    this.steps += steps;
     if (steps < LOOKUP_LIMIT) return record;
     this.refused++;
     return null;

@@ -1,10 +1,11 @@
 import type { Packet } from '../wire/packet.ts';
 import { Flag, Option, type Segment } from '../wire/segment.ts';
 import { SequenceSpace } from '../wire/sequence.ts';
-import { encodeSegment, headerLength, optionsLength } from '../wire/tcp.ts';
+import { headerLength, optionsLength } from '../wire/tcp.ts';
 import { Endpoint, EndpointEvent, IcmpKind } from './endpoint.ts';
 import type { Handshake, HandshakeResult } from './handshake.ts';
-import { blackHoleMtu, LARGEST_PAYLOAD, MTU_LIFETIME, reducedMtu, segmentSizeFor } from './path-mtu.ts';
+import { KeepAlive, KeepAliveOutcome } from './keep-alive.ts';
+import { LARGEST_PAYLOAD, MAXIMUM_OPTIONS, PathMtu, TIMESTAMPS_LENGTH } from './path-mtu.ts';
 import { Receiver } from './receiver.ts';
 import {
   type ByteSink,
@@ -16,6 +17,9 @@ import {
 } from './seams.ts';
 import { AckOutcome, Sender, SendKind, TimeoutOutcome } from './sender.ts';
 import { isLegal, STATE_NAMES, State } from './state.ts';
+import { Timestamps } from './timestamps.ts';
+
+export { initialSegmentSize } from './path-mtu.ts';
 
 /**
  * A synchronized TCP connection, ESTABLISHED to TIME-WAIT (RFC 9293). Owns its state, its timers but the sender's, and
@@ -32,15 +36,11 @@ export class TcpConnection extends Endpoint {
   readonly extension: Extension;
   /** What the handshake settled. */
   readonly negotiated: HandshakeResult;
-  /** Bytes of the largest IP packet of the path, as far as known. */
-  mtu: number;
   /** Nobody owns the connection any more: it only winds down. */
   orphaned = false;
   /** The largest window the peer ever offered, bytes (MAX.SND.WND of RFC 5961 §5.2). */
   maximumPeerWindow: number;
-  /** TS.Recent of RFC 7323 §4.3 and when it was set. */
-  timestampRecent: number;
-  timestampRecentAt: number;
+  readonly timestamps: Timestamps;
 
   private readonly source: ByteSource;
   private current: number = State.Established;
@@ -50,27 +50,19 @@ export class TcpConnection extends Endpoint {
   private polling = false;
   private resetOwed = false;
   private probeOwed = false;
-  private readonly timestamps: boolean;
+  private readonly path: PathMtu;
+  private readonly keepAlive: KeepAlive;
   private readonly space: SequenceSpace;
   /** Bytes that one unit of the peer's window field stands for. */
   private readonly peerUnit: number;
   /** `extension.overhead` that the sender's segment size allows for. */
   private overhead: number;
-  /** When a lowered MTU is forgotten (RFC 1191 §6.3, RFC 8201 §4). */
-  private mtuExpires = Number.POSITIVE_INFINITY;
   /** FIN-WAIT-2 or TIME-WAIT ends. */
   private lifeDeadline = Number.POSITIVE_INFINITY;
-  private lastReceivedAt: number;
   /** When a segment without text was last answered for not being acceptable. */
   private answeredAt = Number.NEGATIVE_INFINITY;
   /** ACKs the extension asked for since something happened last. */
   private extensionAcks = 0;
-
-  private keepAliveDeadline = Number.POSITIVE_INFINITY;
-  private keepAliveIdle: number;
-  private keepAliveInterval: number;
-  private keepAliveProbes: number;
-  private probesSent = 0;
 
   private constructor(
     now: number,
@@ -81,7 +73,7 @@ export class TcpConnection extends Endpoint {
     congestion: CongestionControl,
   ) {
     super(handshake.tuple, handshake.environment);
-    const { config, counters, mtu } = handshake.environment;
+    const { config, counters } = handshake.environment;
     this.interfaceId = handshake.interfaceId;
     this.hopLimit = handshake.hopLimit;
     this.trafficClass = handshake.trafficClass;
@@ -89,15 +81,14 @@ export class TcpConnection extends Endpoint {
     this.source = source;
     this.extension = handshake.extension;
     this.negotiated = result;
-    this.mtu = mtu;
     this.maximumPeerWindow = result.peerWindow;
-    this.timestamps = result.timestamps;
-    this.timestampRecent = result.timestampRecent;
-    this.timestampRecentAt = result.timestampRecentAt;
+    this.timestamps = new Timestamps(result.timestampRecentAt, result.timestamps, result.timestampRecent);
+    this.path = new PathMtu(handshake.environment, handshake.tuple.local.family, result.peerMss);
+    this.keepAlive = new KeepAlive(now, config);
     this.peerUnit = 2 ** result.peerWindowScale;
     this.overhead = this.extension.overhead;
     this.space = new SequenceSpace(result.localInitial);
-    const segmentSize = this.effectiveSegmentSize();
+    const segmentSize = this.path.segmentSize(MAXIMUM_OPTIONS - this.optionRoom + this.overhead);
     this.sender = new Sender(now, config, source, congestion, counters, {
       space: this.space,
       segmentSize,
@@ -108,7 +99,7 @@ export class TcpConnection extends Endpoint {
       handshakeRtt: result.rtt,
       handshakeRetransmitted: result.retransmitted,
     });
-    this.sender.setGsoMaximum(this.gsoMaximum(segmentSize));
+    this.sender.setGsoMaximum(this.path.largestPayload(segmentSize));
     this.receiver = new Receiver(config, counters, this.sender.rtt, sink, {
       space: new SequenceSpace(result.peerInitial),
       offeredWindow: result.offeredWindow,
@@ -116,11 +107,6 @@ export class TcpConnection extends Endpoint {
       sackPermitted: result.sackPermitted,
       segmentSize,
     });
-    this.lastReceivedAt = now;
-    this.keepAliveIdle = config.keepAliveIdle;
-    this.keepAliveInterval = config.keepAliveInterval;
-    this.keepAliveProbes = config.keepAliveProbes;
-    if (config.keepAlive) this.keepAliveDeadline = now + this.keepAliveIdle;
     counters.CurrEstab++;
   }
 
@@ -151,7 +137,7 @@ export class TcpConnection extends Endpoint {
     if (ack < earliest) earliest = ack;
     const extension = this.extension.deadline;
     if (extension < earliest) earliest = extension;
-    return Math.min(this.keepAliveDeadline, earliest);
+    return Math.min(this.keepAlive.deadline, earliest);
   }
 
   get state(): number {
@@ -191,7 +177,8 @@ export class TcpConnection extends Endpoint {
     segment.ackOffset = this.space.fromWire(segment.acknowledgment, sender.una);
     segment.scaledWindow = (flags & Flag.Syn) !== 0 ? segment.window : segment.window * this.peerUnit;
 
-    if (this.timestamps && (flags & Flag.Rst) === 0 && !this.passesTimestamps(now, segment, offset, length)) return;
+    if (this.timestamps.inUse && (flags & Flag.Rst) === 0 && !this.passesTimestamps(now, segment, offset, length))
+      return;
 
     // First, the sequence number.
     if (!receiver.accepts(offset, end) && !this.isWindowProbe(offset, flags)) {
@@ -221,17 +208,9 @@ export class TcpConnection extends Endpoint {
       this.challenge(now);
       return;
     }
-    this.lastReceivedAt = now;
-    this.probesSent = 0;
-    // RFC 7323 §4.3 (2): the TSval to echo is that of the segment that advances the left edge (or is older).
-    if (
-      this.timestamps &&
-      offset <= receiver.acknowledged &&
-      ((segment.timestampValue - this.timestampRecent) | 0) >= 0
-    ) {
-      this.timestampRecent = segment.timestampValue;
-      this.timestampRecentAt = now;
-    }
+    this.keepAlive.onHeard(now);
+    // RFC 7323 §4.3 (2): a segment that begins beyond Last.ACK.sent is not echoed.
+    if (this.timestamps.inUse && offset <= receiver.acknowledged) this.timestamps.onSegment(now, segment);
     if (segment.scaledWindow > this.maximumPeerWindow) this.maximumPeerWindow = segment.scaledWindow;
     if (this.current === State.TimeWait) {
       this.onSegmentInTimeWait(now, end > offset);
@@ -279,9 +258,7 @@ export class TcpConnection extends Endpoint {
       counters.TCPTimestampMissing++;
       return false;
     }
-    if (((segment.timestampValue - this.timestampRecent) | 0) >= 0) return true;
-    // R1: older than TS.Recent, unless that is itself older than 24 days (§5.5).
-    if (now - this.timestampRecentAt > PAWS_IDLE) return true;
+    if (!this.timestamps.isOld(now, segment)) return true;
     counters.PAWSEstab++;
     this.answerUnacceptable(now, segment, offset, length);
     return false;
@@ -462,7 +439,7 @@ export class TcpConnection extends Endpoint {
     }
     if (this.receiver.ackDeadline <= now) this.receiver.onTimeout(now);
     if (this.sender.deadline <= now && !this.onSenderTimeout(now)) return;
-    if (this.keepAliveDeadline <= now) this.onKeepAlive(now);
+    if (this.keepAlive.deadline <= now) this.onKeepAlive(now);
   }
 
   /** False: the connection is over. */
@@ -476,36 +453,27 @@ export class TcpConnection extends Endpoint {
       this.finish(now, CloseReason.TimedOut, false);
       return false;
     }
-    if ((outcome & TimeoutOutcome.BlackHole) !== 0 && this.environment.config.mtuProbing) this.onBlackHole(now);
+    if (
+      (outcome & TimeoutOutcome.BlackHole) !== 0 &&
+      this.environment.config.mtuProbing &&
+      this.path.onBlackHole(now)
+    ) {
+      this.updateSegmentSize(now, true);
+    }
     if ((outcome & TimeoutOutcome.RetransmissionTimeout) !== 0) {
       this.extension.onRetransmissionTimeout(now, sender.timeouts);
     }
     return !this.hasEnded;
   }
 
-  /** RFC 9293 §3.8.4. */
   private onKeepAlive(now: number): void {
-    const { sender, environment } = this;
-    const due = this.lastReceivedAt + this.keepAliveIdle + this.probesSent * this.keepAliveInterval;
-    // What is in flight is watched by the retransmission timer.
-    if (sender.una !== sender.nxt || sender.unsent > 0) {
-      this.probesSent = 0;
-      this.keepAliveDeadline = now + this.keepAliveIdle;
-      return;
-    }
-    if (due > now) {
-      this.keepAliveDeadline = due;
-      return;
-    }
-    if (this.probesSent >= this.keepAliveProbes) {
-      // As Linux: the peer may be there and not hear us, so it is told.
-      environment.counters.TCPAbortOnTimeout++;
-      this.abort(now, CloseReason.KeepAlive);
-      return;
-    }
-    this.probesSent++;
-    this.probeOwed = true;
-    this.keepAliveDeadline = now + this.keepAliveInterval;
+    const { sender } = this;
+    const outcome = this.keepAlive.onTimeout(now, sender.una !== sender.nxt || sender.unsent > 0);
+    if (outcome === KeepAliveOutcome.Probe) this.probeOwed = true;
+    if (outcome !== KeepAliveOutcome.Dead) return;
+    // As Linux: the peer may be there and not hear us, so it is told.
+    this.environment.counters.TCPAbortOnTimeout++;
+    this.abort(now, CloseReason.KeepAlive);
   }
 
   // -------------------------------------------------------------------------------------------------- commands
@@ -577,11 +545,7 @@ export class TcpConnection extends Endpoint {
 
   /** Times in ms (RFC 9293 §3.8.4: off unless asked for, two hours or more by default). */
   setKeepAlive(now: number, on: boolean, idle: number, interval: number, probes: number): void {
-    this.keepAliveIdle = idle;
-    this.keepAliveInterval = interval;
-    this.keepAliveProbes = probes;
-    this.probesSent = 0;
-    this.keepAliveDeadline = on ? Math.max(now, this.lastReceivedAt + idle) : Number.POSITIVE_INFINITY;
+    this.keepAlive.set(now, on, idle, interval, probes);
   }
 
   // ----------------------------------------------------------------------------------------------- path MTU, ICMP
@@ -596,7 +560,7 @@ export class TcpConnection extends Endpoint {
       return;
     }
     if (kind === IcmpKind.PacketTooBig) {
-      this.onPacketTooBig(now, mtu);
+      if (this.path.onPacketTooBig(now, mtu)) this.updateSegmentSize(now, true);
       return;
     }
     // RFC 5927 §5.2, RFC 5461 §2: a synchronized connection takes hard errors for soft ones. If the path is really
@@ -605,55 +569,26 @@ export class TcpConnection extends Endpoint {
     this.events |= EndpointEvent.SoftError;
   }
 
+  /** Bytes of the largest IP packet of the path, as far as known. */
+  get mtu(): number {
+    return this.path.mtu;
+  }
+
   /** The path takes packets of `mtu` bytes: what the interface says now, or what was learned elsewhere. */
   setMtu(now: number, mtu: number): void {
-    this.mtu = mtu;
+    this.path.mtu = mtu;
     this.updateSegmentSize(now, false);
-  }
-
-  /** RFC 1191 §3, RFC 8201 §4. */
-  private onPacketTooBig(now: number, reported: number): void {
-    const mtu = reducedMtu(this.tuple.local.family, this.mtu, reported);
-    if (mtu >= this.mtu) {
-      this.environment.counters.OutOfWindowIcmps++;
-      return;
-    }
-    this.environment.counters.TCPPmtuReduced++;
-    this.reduceMtu(now, mtu);
-  }
-
-  private onBlackHole(now: number): void {
-    const mtu = blackHoleMtu(this.tuple.local.family, this.mtu);
-    if (mtu >= this.mtu) return;
-    this.environment.counters.TCPMTUPFail++;
-    this.reduceMtu(now, mtu);
-  }
-
-  private reduceMtu(now: number, mtu: number): void {
-    this.mtu = mtu;
-    this.mtuExpires = now + MTU_LIFETIME;
-    this.updateSegmentSize(now, true);
-    this.polling = true;
-  }
-
-  private effectiveSegmentSize(): number {
-    const options = MAXIMUM_OPTIONS - this.optionRoom + this.overhead;
-    return segmentSizeFor(this.environment, this.tuple.local.family, this.mtu, this.negotiated.peerMss, options);
-  }
-
-  private gsoMaximum(segmentSize: number): number {
-    if (!this.environment.segmentationOffload) return segmentSize;
-    return Math.max(Math.floor(LARGEST_PAYLOAD / segmentSize), 1) * segmentSize;
   }
 
   private updateSegmentSize(now: number, tooBig: boolean): void {
     this.overhead = this.extension.overhead;
-    const size = this.effectiveSegmentSize();
+    const size = this.path.segmentSize(MAXIMUM_OPTIONS - this.optionRoom + this.overhead);
     if (size !== this.sender.segmentSize) {
       if (tooBig) this.sender.onPacketTooBig(now, size);
       else this.sender.setSegmentSize(now, size);
     }
-    this.sender.setGsoMaximum(this.gsoMaximum(size));
+    this.sender.setGsoMaximum(this.path.largestPayload(size));
+    this.polling = true;
   }
 
   // ------------------------------------------------------------------------------------------------- transmitting
@@ -671,15 +606,11 @@ export class TcpConnection extends Endpoint {
       return true;
     }
     if (this.polling) {
-      if (now >= this.mtuExpires) {
-        this.mtuExpires = Number.POSITIVE_INFINITY;
-        this.setMtu(now, this.environment.mtu);
-      }
+      if (this.path.expire(now)) this.updateSegmentSize(now, false);
       if (extension.overhead !== this.overhead) this.updateSegmentSize(now, false);
       for (let attempt = 0; attempt < MAXIMUM_REFUSALS; attempt++) {
         if (this.sender.poll(now) === SendKind.None) break;
-        const outcome = this.transmitPlan(now, out, packet);
-        if (outcome) return true;
+        if (this.transmitPlan(now, out, packet)) return true;
         if (this.hasEnded) return false;
       }
       this.polling = false;
@@ -720,7 +651,9 @@ export class TcpConnection extends Endpoint {
       sender.onUnsendable(now);
       if (optionsLength(out) === MAXIMUM_OPTIONS - room) return false;
       // The extension used the occasion to say something: that goes out alone.
-      this.fillAgainAsAck(now, out);
+      out.flags = Flag.Ack;
+      out.sequence = this.space.toWire(sender.nxt);
+      environment.counters.TCPPureAcks++;
       this.send(now, out, packet, 0, 0);
       return true;
     }
@@ -728,7 +661,7 @@ export class TcpConnection extends Endpoint {
       length = allowed;
       fin = false;
     }
-    const capacity = this.capacity(out);
+    const capacity = this.path.segmentSize(optionsLength(out));
     let gsoSize = 0;
     if (length > capacity || (environment.segmentationOffload && length > sender.segmentSize)) {
       if (environment.segmentationOffload) {
@@ -773,25 +706,16 @@ export class TcpConnection extends Endpoint {
   }
 
   private transmitReset(now: number, out: Segment, packet: Packet): void {
-    const { counters, checksumOffload } = this.environment;
     this.resetOwed = false;
     this.fill(now, out, this.sender.nxt, Flag.Rst | Flag.Ack);
-    out.window = 0;
     this.extension.onTransmit(now, out, this.sender.nxt, 0, this.optionRoom);
-    packet.gsoSize = 0;
-    encodeSegment(out, packet, 0, checksumOffload);
-    counters.OutSegs++;
-    counters.OutRsts++;
+    this.emit(out, packet, 0, 0);
+    this.environment.counters.OutRsts++;
   }
 
   /** Bytes of options that are not TCP's own. */
   private get optionRoom(): number {
-    return this.timestamps ? MAXIMUM_OPTIONS - TIMESTAMPS_LENGTH : MAXIMUM_OPTIONS;
-  }
-
-  /** Payload bytes that fit on the wire beside the options of `out`. */
-  private capacity(out: Segment): number {
-    return segmentSizeFor(this.environment, out.family, this.mtu, this.negotiated.peerMss, optionsLength(out));
+    return this.timestamps.inUse ? MAXIMUM_OPTIONS - TIMESTAMPS_LENGTH : MAXIMUM_OPTIONS;
   }
 
   private fill(now: number, out: Segment, offset: number, flags: number): void {
@@ -800,25 +724,11 @@ export class TcpConnection extends Endpoint {
     out.sequence = this.space.toWire(offset);
     out.acknowledgment = this.receiver.space.toWire(this.receiver.nxt);
     out.window = (flags & Flag.Rst) !== 0 ? 0 : this.receiver.advertise();
-    if (this.timestamps) {
-      out.options = Option.Timestamps;
-      out.timestampValue = this.timestamp(now);
-      out.timestampEcho = this.timestampRecent;
-    }
-  }
-
-  /** A data segment that is not sent becomes a pure ACK, with the options it has. */
-  private fillAgainAsAck(_now: number, out: Segment): void {
-    out.flags = Flag.Ack;
-    out.sequence = this.space.toWire(this.sender.nxt);
-    this.environment.counters.TCPPureAcks++;
+    if (this.timestamps.inUse) this.timestamps.write(out, this.timestamp(now));
   }
 
   private send(now: number, out: Segment, packet: Packet, length: number, gsoSize: number): void {
-    const { counters, checksumOffload } = this.environment;
-    packet.gsoSize = gsoSize;
-    encodeSegment(out, packet, length, checksumOffload);
-    counters.OutSegs += gsoSize > 0 ? Math.ceil(length / gsoSize) : 1;
+    this.emit(out, packet, length, gsoSize);
     this.receiver.onAckSent(now, length > 0);
     if (this.current === State.TimeWait) this.events |= EndpointEvent.TimeWait;
   }
@@ -889,18 +799,6 @@ export class TcpConnection extends Endpoint {
   }
 }
 
-/** Payload of a full segment of the connection that `handshake` will become: for making its congestion control. */
-export function initialSegmentSize(handshake: Handshake): number {
-  const { established, environment, extension, tuple } = handshake;
-  if (established === null) throw new RangeError('initialSegmentSize: the handshake is not complete');
-  const options = (established.timestamps ? TIMESTAMPS_LENGTH : 0) + extension.overhead;
-  return segmentSizeFor(environment, tuple.local.family, environment.mtu, established.peerMss, options);
-}
-
-const MAXIMUM_OPTIONS = 40;
-const TIMESTAMPS_LENGTH = 12;
-/** RFC 7323 §5.5: 24 days in ms. */
-const PAWS_IDLE = 24 * 24 * 3600 * 1000;
 /** ms between answers to unacceptable segments that carry nothing (net.ipv4.tcp_invalid_ratelimit). */
 const ANSWER_INTERVAL = 500;
 /** Plans in a row that an extension may refuse before the sender is left alone. */

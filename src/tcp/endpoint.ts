@@ -1,6 +1,7 @@
 import type { Address } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { Segment } from '../wire/segment.ts';
+import { encodeSegment } from '../wire/tcp.ts';
 import type { TcpConfig } from './config.ts';
 import type { TcpCounters } from './counters.ts';
 
@@ -201,6 +202,13 @@ export abstract class Endpoint {
     out.trafficClass = this.trafficClass;
     out.flowLabel = this.flowLabel;
     out.identification = 0;
+  }
+
+  /** Encodes `out` around the `length` bytes of payload that stand in `packet`, and counts it. */
+  protected emit(out: Segment, packet: Packet, length: number, gsoSize: number): void {
+    packet.gsoSize = gsoSize;
+    encodeSegment(out, packet, length, this.environment.checksumOffload);
+    this.environment.counters.OutSegs += gsoSize > 0 ? Math.ceil(length / gsoSize) : 1;
   }
 
   /** TSval of now: milliseconds (RFC 7323 §5.4 wants 1 ms to 1 s). */

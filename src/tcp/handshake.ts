@@ -1,6 +1,5 @@
 import type { Packet } from '../wire/packet.ts';
 import { Flag, Option, type Segment } from '../wire/segment.ts';
-import { encodeSegment } from '../wire/tcp.ts';
 import type { TcpConfig } from './config.ts';
 import {
   baseHeader,
@@ -11,6 +10,7 @@ import {
   isHardError,
   type Tuple,
 } from './endpoint.ts';
+import { MAXIMUM_OPTIONS, TIMESTAMPS_LENGTH } from './path-mtu.ts';
 import { CloseReason, type Extension, Verdict } from './seams.ts';
 import { isLegal, STATE_NAMES, State } from './state.ts';
 
@@ -387,7 +387,7 @@ export class Handshake extends Endpoint {
 
   pollTransmit(now: number, out: Segment, packet: Packet): boolean {
     if (this.owed === 0) return false;
-    const { counters, checksumOffload } = this.environment;
+    const { counters } = this.environment;
     this.address(out);
     if ((this.owed & Owed.Rejection) !== 0) {
       this.owed &= ~Owed.Rejection;
@@ -401,7 +401,7 @@ export class Handshake extends Endpoint {
       this.owed &= ~Owed.Reset;
       this.fillAck(now, out, Flag.Rst | Flag.Ack);
       out.window = 0;
-      this.extension.onTransmit(now, out, 1, 0, this.timestamps ? 28 : 40);
+      this.extension.onTransmit(now, out, 1, 0, this.optionRoom);
       counters.OutRsts++;
     } else if ((this.owed & Owed.Syn) !== 0) {
       this.owed &= ~(Owed.Syn | Owed.Ack);
@@ -409,11 +409,9 @@ export class Handshake extends Endpoint {
     } else {
       this.owed &= ~Owed.Ack;
       this.fillAck(now, out, Flag.Ack);
-      this.extension.onTransmit(now, out, 1, 0, this.timestamps ? 28 : 40);
+      this.extension.onTransmit(now, out, 1, 0, this.optionRoom);
     }
-    packet.gsoSize = 0;
-    encodeSegment(out, packet, 0, checksumOffload);
-    counters.OutSegs++;
+    this.emit(out, packet, 0, 0);
     return true;
   }
 
@@ -447,6 +445,11 @@ export class Handshake extends Endpoint {
     }
     this.attempts++;
     if (this.timer === Number.POSITIVE_INFINITY) this.timer = now + this.rto;
+  }
+
+  /** Bytes of options that are not TCP's own, on segments other than SYNs. */
+  private get optionRoom(): number {
+    return this.timestamps ? MAXIMUM_OPTIONS - TIMESTAMPS_LENGTH : MAXIMUM_OPTIONS;
   }
 
   /** A segment without payload after the SYN: <SEQ=SND.NXT><ACK=RCV.NXT>. */

@@ -1,5 +1,5 @@
 export { type TcpConfig, tcpDefaults } from './config.ts';
-export { initialSegmentSize, TcpConnection } from './connection.ts';
+export { TcpConnection } from './connection.ts';
 export { TcpCounters } from './counters.ts';
 export {
   ChallengeLimiter,
@@ -12,6 +12,7 @@ export {
 } from './endpoint.ts';
 export { Handshake, type HandshakeResult } from './handshake.ts';
 export { NULL_EXTENSION, NullExtension } from './null-extension.ts';
+export { initialSegmentSize } from './path-mtu.ts';
 export { ReceiveRing } from './receive-ring.ts';
 export { Receiver } from './receiver.ts';
 export {

@@ -1,8 +1,9 @@
 import type { Segment } from '../wire/segment.ts';
-import { initialSegmentSize, TcpConnection } from './connection.ts';
+import { TcpConnection } from './connection.ts';
 import type { EndpointEnvironment, Tuple } from './endpoint.ts';
 import { Handshake } from './handshake.ts';
 import { NULL_EXTENSION } from './null-extension.ts';
+import { initialSegmentSize } from './path-mtu.ts';
 import { ReceiveRing } from './receive-ring.ts';
 import { CloseReason } from './seams.ts';
 import { SendQueue } from './send-queue.ts';

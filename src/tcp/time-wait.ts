@@ -1,6 +1,5 @@
 import type { Packet } from '../wire/packet.ts';
 import { Flag, Option, type Segment } from '../wire/segment.ts';
-import { encodeSegment } from '../wire/tcp.ts';
 import type { TcpConnection } from './connection.ts';
 import { Endpoint, type EndpointEnvironment, type IcmpKind, type Tuple } from './endpoint.ts';
 import { CloseReason } from './seams.ts';
@@ -53,7 +52,7 @@ export class TimeWait extends Endpoint {
       receiver.space.toWire(receiver.nxt),
       Math.min(Math.floor(Math.max(receiver.edge - receiver.nxt, 0) / scale), 65_535),
       negotiated.timestamps,
-      connection.timestampRecent,
+      connection.timestamps.recent,
       Math.min(connection.deadline, now + environment.config.timeWait),
     );
     taken.interfaceId = connection.interfaceId;
@@ -155,7 +154,6 @@ export class TimeWait extends Endpoint {
 
   pollTransmit(now: number, out: Segment, packet: Packet): boolean {
     if (!this.ackOwed) return false;
-    const { counters, checksumOffload } = this.environment;
     this.ackOwed = false;
     this.address(out);
     out.flags = Flag.Ack;
@@ -167,10 +165,8 @@ export class TimeWait extends Endpoint {
       out.timestampValue = this.timestamp(now);
       out.timestampEcho = this.timestampRecent;
     }
-    packet.gsoSize = 0;
-    encodeSegment(out, packet, 0, checksumOffload);
-    counters.OutSegs++;
-    counters.TCPPureAcks++;
+    this.emit(out, packet, 0, 0);
+    this.environment.counters.TCPPureAcks++;
     return true;
   }
 

@@ -148,7 +148,8 @@ export class TcpConnection extends Endpoint {
     if (this.resetOwed) return true;
     if (this.current === State.Closed) return false;
     if (this.polling || this.receiver.ackNow || this.probeOwed) return true;
-    return this.current !== State.TimeWait && this.extension.wantsAcknowledgment;
+    if (this.current === State.TimeWait || this.extensionAcks > MAXIMUM_EXTENSION_ACKS) return false;
+    return this.extension.wantsAcknowledgment;
   }
 
   /** The peer sent its FIN and all before it. */

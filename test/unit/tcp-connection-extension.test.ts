@@ -206,6 +206,7 @@ test('C31 an extension that is never content is stopped, and counted', () => {
   extension.wantsAcknowledgment = true;
   script.settle();
   equal(script.sent.length, 32);
+  equal(script.endpoint.wantsTransmit, false);
   equal(script.counters.TCPInvariant, 1);
 });
 

@@ -2,6 +2,7 @@ import { Ranges } from '../tcp/ranges.ts';
 import type { ReceiveRing } from '../tcp/receive-ring.ts';
 import { CloseReason, Verdict } from '../tcp/seams.ts';
 import type { SendQueue } from '../tcp/send-queue.ts';
+import type { Sender } from '../tcp/sender.ts';
 import { isLegal, State } from '../tcp/state.ts';
 import type { Address } from '../wire/address.ts';
 import { Capable, Mptcp, type MptcpOptions, ResetReason } from '../wire/mptcp-options.ts';
@@ -692,11 +693,11 @@ export class MptcpConnection implements PathCommands {
   }
 
   /** A subflow that idles has an old idea of the window: the connection's newer one counts (A9.05). */
-  private shareWindow(subflow: Subflow, sender: { una: number; nxt: number; wnd: number }): void {
+  private shareWindow(subflow: Subflow, sender: Sender): void {
     if (sender.una !== sender.nxt || subflow.end !== sender.nxt) return;
     const shared = this.sendWindowEnd - this.sendUna;
     if (shared > sender.wnd) {
-      sender.wnd = shared;
+      sender.raiseWindow(shared);
       this.counters.SndWndShared++;
     }
   }

@@ -84,6 +84,8 @@ export class Sender {
   private probesUnanswered = 0;
   private persistingSince = 0;
 
+  /** Octets sent again: by recovery, timeouts and loss probes. */
+  retransmitted = 0;
   /** The caller could not send the last plan. */
   private refused = false;
   private lastAckAt: number;
@@ -130,6 +132,14 @@ export class Sender {
   /** Window of the peer in bytes, from `una` on. */
   get wnd(): number {
     return this.plan.wnd;
+  }
+
+  /** It is known from elsewhere that the peer's window is `bytes` from `una` on: another subflow's ACK said so. */
+  raiseWindow(bytes: number): void {
+    if (bytes <= this.wnd) return;
+    this.plan.wnd = bytes;
+    if (bytes > this.plan.maximumWindow) this.plan.maximumWindow = bytes;
+    this.stopPersisting();
   }
 
   /** Offset of our FIN: Infinity until `shutdown`, `source.end` from then on. */
@@ -656,6 +666,7 @@ export class Sender {
   }
 
   private onRetransmitted(now: number, octets: number): void {
+    this.retransmitted += octets;
     const headSent = this.recovery.onRetransmitted(now, this.plan.record, octets);
     this.plan.record = null;
     this.plan.lastSentAt = now;
@@ -665,6 +676,7 @@ export class Sender {
   }
 
   private onLossProbe(now: number, record: Transmission | null, offset: number, octets: number): void {
+    this.retransmitted += octets;
     this.recovery.onProbeSent(now, record, offset, octets);
     this.plan.record = null;
     this.plan.lastSentAt = now;

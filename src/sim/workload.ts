@@ -3,20 +3,63 @@ import { Family, Protocol, Shutdown, type SocketSettings, type Sockets, SocketTy
 import { Ready } from '../stack/handle.ts';
 import type { Address } from '../wire/address.ts';
 
+/** Bytes after which a stream begins another stretch of the table, elsewhere. */
+const BLOCK = 65_536;
+/** Random bytes, twice over so that a run of one block never wraps. */
+const TABLE = patternTable();
+
+function patternTable(): Uint8Array {
+  const table = new Uint8Array(2 * BLOCK);
+  let word = 0x2545f491;
+  for (let index = 0; index < BLOCK; index++) {
+    word ^= word << 13;
+    word ^= word >>> 17;
+    word ^= word << 5;
+    table[index] = word >>> 11;
+  }
+  table.copyWithin(BLOCK, 0, BLOCK);
+  return table;
+}
+
+/** Where in the table block `block` of the stream `seed` begins: the same bytes never come twice in the same order. */
+function blockStart(seed: number, block: number): number {
+  let mix = Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(block + 1, 0xc2b2ae35);
+  mix = Math.imul(mix ^ (mix >>> 15), 0x2c1b3c6d);
+  return (mix ^ (mix >>> 13)) & (BLOCK - 1);
+}
+
 /** Byte `offset` of the stream named by `seed`: any part of it can be made or checked on its own. */
 export function patternByte(seed: number, offset: number): number {
-  const block = Math.floor(offset / 251);
-  return (offset * 31 + Math.imul(block + seed, 0x9e3779b1) + (block >>> 8)) & 0xff;
+  return TABLE[blockStart(seed, Math.floor(offset / BLOCK)) + (offset % BLOCK)]!;
 }
 
 export function fillPattern(seed: number, offset: number, target: Uint8Array, start: number, length: number): void {
-  for (let index = 0; index < length; index++) target[start + index] = patternByte(seed, offset + index);
+  let at = offset;
+  let to = start;
+  let left = length;
+  while (left > 0) {
+    const inside = at % BLOCK;
+    const count = Math.min(left, BLOCK - inside);
+    const from = blockStart(seed, Math.floor(at / BLOCK)) + inside;
+    target.set(TABLE.subarray(from, from + count), to);
+    at += count;
+    to += count;
+    left -= count;
+  }
 }
 
 /** Index of the first byte that differs from the pattern; -1 when none does. */
 export function checkPattern(seed: number, offset: number, bytes: Uint8Array): number {
-  for (let index = 0; index < bytes.length; index++)
-    if (bytes[index] !== patternByte(seed, offset + index)) return index;
+  const table = TABLE;
+  const length = bytes.length;
+  let index = 0;
+  while (index < length) {
+    const at = offset + index;
+    const inside = at % BLOCK;
+    const stop = Math.min(length, index + BLOCK - inside);
+    const shift = blockStart(seed, Math.floor(at / BLOCK)) + inside - index;
+    for (; index < stop; index++) if (bytes[index] !== table[index + shift]) return index;
+  }
   return -1;
 }
 

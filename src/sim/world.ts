@@ -63,6 +63,14 @@ export interface WorldObserver {
   onDeliver?(now: number, path: WorldPath, fromA: boolean, packet: Packet): void;
 }
 
+/** The packet that hosts fill: one for all worlds, since its memory is never given back (`packetBytes`). */
+let shared: PooledPacket | undefined;
+
+function scratch(): PooledPacket {
+  shared ??= pool.scratch();
+  return shared;
+}
+
 /** What has happened in a world so far. */
 export class WorldCounters {
   /** Packets that hosts handed to paths, a large one counting once. */
@@ -104,7 +112,7 @@ export class World {
   private readonly dirtyPaths: WorldPath[] = [];
   private readonly actions: ScheduledAction[] = [];
   private readonly observers: WorldObserver[] = [];
-  private readonly out: PooledPacket = pool.scratch();
+  private readonly out: PooledPacket = scratch();
   private readonly running: Digest = new Digest();
   private actionCount = 0;
   private instant = -1;

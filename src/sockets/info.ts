@@ -28,6 +28,8 @@ export interface PathInfo {
   readonly segmentSize: number;
   readonly pacingRate: number;
   readonly sent: number;
+  /** Octets sent again on this path. */
+  readonly retransmitted: number;
   readonly reinjected: number;
   readonly received: number;
 }
@@ -135,6 +137,7 @@ function senderFigures(tcp: TcpConnection | null) {
       congestionWindow: 0,
       slowStartThreshold: 0,
       inFlight: 0,
+      retransmitted: 0,
       segmentSize: 0,
       pacingRate: 0,
     };
@@ -147,6 +150,7 @@ function senderFigures(tcp: TcpConnection | null) {
     congestionWindow: sender.congestion.window,
     slowStartThreshold: sender.congestion.slowStartThreshold,
     inFlight: sender.inFlight,
+    retransmitted: sender.retransmitted,
     segmentSize: sender.segmentSize,
     pacingRate: sender.pacingRate,
   };

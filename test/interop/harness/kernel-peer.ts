@@ -4,6 +4,7 @@ import { readKernelCounters } from '../../../src/kernel/counters.ts';
 import {
   type AddEndpointOptions,
   addEndpoint,
+  changeEndpoint,
   type KernelLimits,
   removeEndpoint,
   setLimits,
@@ -55,6 +56,8 @@ export interface PeerResult {
   readonly error: string;
   /** Milliseconds from the first to the last byte received. */
   readonly elapsed: number;
+  /** The longest wait for data, in milliseconds, since `mark`, or since the first byte. */
+  readonly longestGap: number;
 }
 
 class Connection {
@@ -69,6 +72,8 @@ class Connection {
   error = '';
   private firstAt = 0;
   private lastAt = 0;
+  private markedAt = 0;
+  private longestGap = 0;
   private readonly waiting: (() => void)[] = [];
 
   constructor(id: number, socket: net.Socket, behaviour: Behaviour) {
@@ -97,8 +102,10 @@ class Connection {
   }
 
   private onData(data: Buffer): void {
-    this.lastAt = performance.now();
-    if (this.received === 0) this.firstAt = this.lastAt;
+    const now = performance.now();
+    if (this.received === 0) this.firstAt = now;
+    else this.longestGap = Math.max(this.longestGap, now - Math.max(this.lastAt, this.markedAt));
+    this.lastAt = now;
     this.received += data.length;
     this.hash?.update(data);
     if (this.behaviour.mode === 'echo') {
@@ -137,6 +144,12 @@ class Connection {
     });
   }
 
+  /** Gaps are measured from now on. */
+  mark(): void {
+    this.markedAt = performance.now();
+    this.longestGap = 0;
+  }
+
   private changed(): void {
     for (const check of this.waiting.splice(0)) check();
   }
@@ -151,6 +164,7 @@ class Connection {
       closed: this.closed,
       error: this.error,
       elapsed: this.lastAt - this.firstAt,
+      longestGap: this.longestGap,
     };
   }
 }
@@ -226,6 +240,9 @@ serve(
     resume({ connection }: { connection: number }) {
       find(connection).socket.resume();
     },
+    mark({ connection }: { connection: number }) {
+      find(connection).mark();
+    },
     /** Waits until the peer has half-closed, everything is closed, or this many bytes have come; then the result. */
     async wait({ connection, until, bytes }: { connection: number; until: 'end' | 'close' | 'bytes'; bytes?: number }) {
       const found = find(connection);
@@ -255,8 +272,11 @@ serve(
     addEndpoint(options: AddEndpointOptions) {
       addEndpoint(options);
     },
-    removeEndpoint({ id }: { id: number }) {
-      removeEndpoint(id);
+    removeEndpoint({ id, address }: { id: number; address?: string }) {
+      removeEndpoint(id, address);
+    },
+    setBackup({ id, backup }: { id: number; backup: boolean }) {
+      changeEndpoint(id, backup ? 'backup' : 'nobackup');
     },
     setLimits(limits: KernelLimits) {
       setLimits(limits);

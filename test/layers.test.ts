@@ -47,7 +47,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   sim: ['wire', 'netlink', 'api', 'tcp', 'mptcp', 'policy', 'stack', 'sockets', 'link'],
   script: ['wire', 'netlink', 'api', 'tcp', 'mptcp', 'policy', 'stack', 'sockets'],
   trace: ['wire'],
-  node: ['wire', 'netlink', 'stack', 'sockets', 'link', 'api', 'types:tcp', 'types:mptcp', 'types:policy'],
+  node: ['wire', 'netlink', 'api', 'link', 'policy', 'stack', 'sockets', 'types:tcp', 'types:mptcp'],
   net: ['api', 'node', 'sockets', 'wire'],
   kernel: ['wire', 'netlink', 'api', 'node'],
   daemon: ['wire', 'api', 'netlink', 'kernel', 'node', 'policy'],

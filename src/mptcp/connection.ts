@@ -2,6 +2,7 @@ import { Ranges } from '../tcp/ranges.ts';
 import type { ReceiveRing } from '../tcp/receive-ring.ts';
 import { CloseReason, Verdict } from '../tcp/seams.ts';
 import type { SendQueue } from '../tcp/send-queue.ts';
+import { SendTuning } from '../tcp/send-tuning.ts';
 import type { Sender } from '../tcp/sender.ts';
 import { isLegal, State } from '../tcp/state.ts';
 import type { Address } from '../wire/address.ts';
@@ -100,6 +101,7 @@ export class MptcpConnection implements PathCommands {
   /** Data offset of the DATA_FIN; Infinity until `shutdown`. */
   finOffset = Number.POSITIVE_INFINITY;
   private finSent = false;
+  private readonly tuning = new SendTuning();
   private readonly reinjections = new Reinjections();
   private retransmitDeadline = Number.POSITIVE_INFINITY;
   private retransmitBackoff = 0;
@@ -279,7 +281,10 @@ export class MptcpConnection implements PathCommands {
   /** Nobody will read or write any more. Unread input turns it into `abort` (A10.13). */
   close(now: number): void {
     this.orphaned = true;
-    if (this.closeReason >= 0) return;
+    if (this.closeReason >= 0) {
+      this.maybeForget(now);
+      return;
+    }
     if (this.ring.readable > 0) {
       this.abort(now);
       return;
@@ -296,7 +301,11 @@ export class MptcpConnection implements PathCommands {
 
   /** Ends it at once: MP_FASTCLOSE and RST on every subflow (RFC 8684 §3.5, A7.10), plain RST after fallback. */
   abort(now: number): void {
-    if (this.closeReason >= 0) return;
+    this.orphaned = true;
+    if (this.closeReason >= 0) {
+      this.maybeForget(now);
+      return;
+    }
     this.finish(now, CloseReason.Aborted);
     for (const subflow of this.subflows) {
       if (!this.fallenBack) subflow.setFastClose();
@@ -336,7 +345,9 @@ export class MptcpConnection implements PathCommands {
 
   createSubflow(_now: number, request: JoinRequest): boolean {
     if (!this.fullyEstablished || this.fallenBack || this.failPending || this.closeReason >= 0) return false;
-    if (this.state >= State.FinWait1 && this.state !== State.CloseWait) return false;
+    // A half-closed connection may need a path as much as any other, but not one that only waits for its end.
+    if (this.peerFinished && this.finOffset !== Number.POSITIVE_INFINITY && this.sendUna >= this.finOffset)
+      return false;
     if (this.peerKey === null || this.joinRequests.length >= JOIN_REQUESTS) return false;
     this.joinRequests.push(request);
     return true;
@@ -521,7 +532,7 @@ export class MptcpConnection implements PathCommands {
       this.needsUpdate = true;
     }
     if (this.closeReason >= 0 || this.state === State.Closed) {
-      this.maybeForget();
+      this.maybeForget(now);
       return;
     }
     const clean = subflow.closeReason === CloseReason.Finished;
@@ -637,7 +648,7 @@ export class MptcpConnection implements PathCommands {
       this.mapPlain(now);
       return;
     }
-    this.grow();
+    this.grow(now);
     this.schedule(now);
     if (this.finOffset !== Number.POSITIVE_INFINITY && !this.finSent && this.sendNxt === this.finOffset) {
       this.sendDataFin(now);
@@ -651,16 +662,21 @@ export class MptcpConnection implements PathCommands {
     return this.finSent && this.sendUna > this.finOffset;
   }
 
-  /** Send buffer autotuning: twice the sum of the subflows' windows (A9.08). */
-  private grow(): void {
-    let wanted = 0;
+  /** Send buffer autotuning, for all subflows in sum; data waits for the slowest of them (A9.08). */
+  private grow(now: number): void {
+    let window = 0;
+    let roundTrip = 0;
     for (let index = 0; index < this.subflows.length; index++) {
       const tcp = this.subflows[index]!.tcp;
-      if (tcp !== null) wanted += 2 * tcp.sender.congestion.window;
+      if (tcp === null) continue;
+      const { sender } = tcp;
+      window += sender.congestion.window;
+      const own = this.subflows.length === 1 ? sender.rtt.minimum : sender.rtt.smoothed;
+      if (own > roundTrip) roundTrip = own;
     }
-    const capacity = Math.floor(Math.min(this.config.maximumSendBuffer, wanted));
-    if (capacity > this.sendQueue.limit) {
-      this.sendQueue.setLimit(capacity);
+    const limit = this.tuning.limit(now, this.sendUna, window, roundTrip, this.config.maximumSendBuffer);
+    if (limit > this.sendQueue.limit) {
+      this.sendQueue.setLimit(limit);
       this.events |= ConnectionEvent.Writable;
     }
   }
@@ -1108,7 +1124,7 @@ export class MptcpConnection implements PathCommands {
   private mapPlain(now: number): void {
     const subflow = this.subflows[0];
     if (subflow === undefined || subflow.tcp === null || !subflow.established) return;
-    this.grow();
+    this.grow(now);
     const length = this.sendQueue.end - this.sendNxt;
     if (length > 0) {
       subflow.map(this.sendNxt, length, false);
@@ -1292,13 +1308,13 @@ export class MptcpConnection implements PathCommands {
   private finishPlain(now: number): void {
     this.setClosed(now, CloseReason.Finished);
     this.state = State.Closed;
-    this.maybeForget();
+    this.maybeForget(now);
   }
 
   private finish(now: number, reason: number): void {
     this.setClosed(now, reason);
     this.state = State.Closed;
-    this.maybeForget();
+    this.maybeForget(now);
   }
 
   private setClosed(now: number, reason: number): void {
@@ -1317,10 +1333,12 @@ export class MptcpConnection implements PathCommands {
     this.host.pathManager.onClosed(now, this);
   }
 
-  private maybeForget(): void {
-    if (this.subflows.length === 0) {
-      this.closeDeadline = Number.POSITIVE_INFINITY;
-      this.state = State.Closed;
-    }
+  private maybeForget(now: number): void {
+    if (this.subflows.length > 0) return;
+    this.closeDeadline = Number.POSITIVE_INFINITY;
+    this.state = State.Closed;
+    this.sendQueue.clear(now);
+    // What was received can still be read, as long as there is a reader.
+    if (this.orphaned) this.ring.close();
   }
 }

@@ -427,6 +427,10 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   }
 
   get wantsAcknowledgment(): boolean {
+    // Until it is proven, the side that opened it says nothing but the handshake's last word: the rest waits.
+    if (this.phase === Phase.Unproven && this.active) {
+      return this.wantsHandshakeAck || (this.wantsDataFin && !this.joined);
+    }
     return (
       this.wantsHandshakeAck ||
       this.wantsDataFin ||
@@ -982,6 +986,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     this.wantsHandshakeAck = false;
     this.wantsDataFin = false;
     this.wantsDataAck = false;
+    this.wantsPriority = false;
     this.infinitePending = announce;
   }
 

@@ -147,6 +147,7 @@ export class Connection extends Handle {
     if ((events & (EndpointEvent.Closed | EndpointEvent.Failed)) !== 0) {
       // TIME-WAIT is the end for the user only once the peer's bytes are read; the bit says that nothing follows.
       bits |= Ready.Closed | Ready.Readable | Ready.Writable;
+      if (this.stream !== null && endpoint === this.stream.endpoint) this.stream.onEnded(this.host.now);
     }
     if (bits !== 0 && this.stream !== null && endpoint === this.stream.endpoint) this.raise(bits);
   }

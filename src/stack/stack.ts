@@ -322,6 +322,11 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
     return this.demux.size;
   }
 
+  /** Tokens in use, those of handshakes under way included. */
+  get tokenCount(): number {
+    return this.tokens.size;
+  }
+
   // ---------------------------------------------------------------------------------------------- PacketHost
 
   onPacket(now: number, interfaceId: number, packet: Packet): void {

@@ -425,7 +425,9 @@ export class Sender {
     this.timers.clear(Timer.Reordering);
     this.armRetransmission(now, this.rtt.rto);
     let outcome: number = TimeoutOutcome.RetransmissionTimeout | TimeoutOutcome.Output;
-    if (this.timeouts >= BLACK_HOLE_TIMEOUTS && board.sacked === 0 && this.nxt - this.una >= this.segmentSize) {
+    // Small segments may pass, and be acknowledged selectively, while large ones vanish: the size of the one that does
+    // not get through counts.
+    if (this.timeouts >= BLACK_HOLE_TIMEOUTS && head.end - head.start >= Math.min(this.segmentSize, SUSPECT_SIZE)) {
       this.blackHole = true;
       outcome |= TimeoutOutcome.BlackHole;
     }
@@ -717,3 +719,5 @@ const PROBE_SLACK = 2;
 const RENEGING_DELAY = 10;
 /** Timeouts that make a black hole (Linux: net.ipv4.tcp_retries1). */
 const BLACK_HOLE_TIMEOUTS = 3;
+/** Smaller payloads pass everywhere, bytes: nothing is to be gained by making them smaller still. */
+const SUSPECT_SIZE = 512;

@@ -7,6 +7,7 @@ import { initialSegmentSize } from './path-mtu.ts';
 import { ReceiveRing } from './receive-ring.ts';
 import { CloseReason } from './seams.ts';
 import { SendQueue } from './send-queue.ts';
+import { SendTuning } from './send-tuning.ts';
 import { initialWindow } from './sender.ts';
 
 /**
@@ -25,6 +26,8 @@ export class TcpStream {
   writeFinished = false;
   /** `close` or `abort` was called. */
   released = false;
+  private readonly tuning = new SendTuning();
+  private adjustedAt = 0;
 
   private constructor(handshake: Handshake) {
     const { config } = handshake.environment;
@@ -79,6 +82,8 @@ export class TcpStream {
   /** Takes up to `length` bytes from `bytes` at `start`, before the handshake is over too; returns how many. */
   write(now: number, bytes: Uint8Array, start: number, length: number): number {
     if (this.writeFinished || this.closed) return 0;
+    this.adjustedAt = now;
+    this.adjust();
     const taken = this.source.write(bytes, start, length);
     if (taken > 0) this.connection?.onData(now);
     return taken;
@@ -108,7 +113,9 @@ export class TcpStream {
 
   /** Bytes that `write` would take now. */
   get writable(): number {
-    return this.writeFinished || this.closed ? 0 : this.source.free;
+    if (this.writeFinished || this.closed) return 0;
+    this.adjust();
+    return this.source.free;
   }
 
   /** The peer will send no more than what is readable. */
@@ -138,7 +145,8 @@ export class TcpStream {
     if (this.released) return;
     this.released = true;
     this.writeFinished = true;
-    if (this.connection !== null) this.connection.close(now, this.sink.readable > 0);
+    if (this.closed) this.onEnded(now);
+    else if (this.connection !== null) this.connection.close(now, this.sink.readable > 0);
     // RFC 9293 §3.10.4: CLOSE in SYN-SENT deletes the connection; in SYN-RECEIVED the FIN waits for ESTABLISHED.
     else if (this.handshake.active) this.handshake.closeSilently(now, CloseReason.Aborted);
   }
@@ -149,6 +157,22 @@ export class TcpStream {
     this.writeFinished = true;
     if (this.connection !== null) this.connection.abort(now);
     else this.handshake.abort(now);
+  }
+
+  /** The connection is over: gives back the memory that nobody can have any more use for. */
+  onEnded(now: number): void {
+    this.source.clear(now);
+    // What was received can still be read, as long as there is a reader.
+    if (this.released) this.sink.close();
+  }
+
+  private adjust(): void {
+    const { connection, source } = this;
+    if (connection === null) return;
+    const { sender } = connection;
+    const { maximumSendBuffer } = this.handshake.environment.config;
+    const limit = this.tuning.limit(this.adjustedAt, sender.una, sender.cwnd, sender.rtt.minimum, maximumSendBuffer);
+    if (limit > source.limit) source.setLimit(limit);
   }
 
   private onRead(now: number): void {

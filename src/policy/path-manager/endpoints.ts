@@ -78,6 +78,11 @@ export class EndpointPathManager implements PathManager {
     return this.list;
   }
 
+  /** Connections it manages: established ones that have not ended. */
+  get connectionCount(): number {
+    return this.memories.size;
+  }
+
   /** Adds an endpoint, and lets connections that live use it (E2.06). @throws EndpointError EINVAL, EEXIST, ERANGE */
   add(now: number, request: EndpointRequest): Endpoint {
     const { port = 0 } = request;

@@ -25,13 +25,18 @@ export class LowestLinger implements Scheduler {
       if (fastest < 0 || view.smoothedRtt < subflows[fastest]!.smoothedRtt) fastest = index;
       if (view.room <= 0 && request.window > 0) continue;
       const linger = this.linger(view);
-      if (linger < bestLinger) {
+      // Of equals, idle ones above all, the one with the shortest way.
+      if (linger < bestLinger || (linger === bestLinger && view.smoothedRtt < subflows[best]!.smoothedRtt)) {
         bestLinger = linger;
         best = index;
       }
     }
     if (best < 0) return this.lastResort(subflows, request);
-    if (best !== fastest && holdsUp(subflows[best]!, subflows[fastest]!, request)) return -1;
+    if (best !== fastest && holdsUp(subflows[best]!, subflows[fastest]!, request)) {
+      // What waits, waits for the fast one: if that can take more now or will have an acknowledgment to tell it so.
+      if (subflows[fastest]!.room > 0) best = fastest;
+      else if (subflows[fastest]!.queued > 0) return -1;
+    }
     this.average(subflows[best]!, Math.min(BURST, request.waiting, subflows[best]!.room));
     return best;
   }
@@ -51,7 +56,7 @@ export class LowestLinger implements Scheduler {
       if (!view.active || view.lossy || view.room <= 0) continue;
       if ((normal && view.backup) || (others && view.id === except)) continue;
       const linger = this.linger(view);
-      if (linger < bestLinger) {
+      if (linger < bestLinger || (linger === bestLinger && view.smoothedRtt < subflows[best]!.smoothedRtt)) {
         bestLinger = linger;
         best = index;
       }

@@ -85,7 +85,9 @@ function hostile(seed: number): void {
     ok(sink.readable <= sink.limit, `seed ${seed}: more is held than offered`);
     ok(sink.capacity <= 2 * Math.max(sink.limit, 4096), `seed ${seed}: ${sink.capacity} bytes for ${sink.limit}`);
     const held = connection.receiver.held;
-    if (held.count > 0) ok(held.end(held.count - 1) <= sink.read + sink.limit, `seed ${seed}: held beyond the limit`);
+    if (held.count > 0 && connection.closeReason < 0) {
+      ok(held.end(held.count - 1) <= sink.read + sink.limit, `seed ${seed}: held beyond the limit`);
+    }
   }
   equal(script.counters.TCPInvariant, 0, `seed ${seed}: an invariant broke: ${script.endpoint.invariant}`);
   ok(script.counters.CurrEstab >= 0 && script.counters.CurrEstab <= 1, `seed ${seed}`);

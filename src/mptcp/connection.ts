@@ -48,6 +48,8 @@ export class InvariantError extends Error {
 
 /** Addresses that a peer may announce and have kept. */
 const PEER_ADDRESSES = 8;
+/** Times in a row that an overdue DATA_ACK is asked for before the data-level timer takes over. */
+const SOLICITATIONS = 6;
 /** Joins that wait to be started. */
 const JOIN_REQUESTS = 16;
 
@@ -105,6 +107,9 @@ export class MptcpConnection implements PathCommands {
   private readonly reinjections = new Reinjections();
   private retransmitDeadline = Number.POSITIVE_INFINITY;
   private retransmitBackoff = 0;
+  /** When a DATA_ACK that is overdue is asked for; Infinity when none is. */
+  private solicitDeadline = Number.POSITIVE_INFINITY;
+  private solicitations = 0;
   private needsUpdate = false;
   /** Subflows have an ending to be carried out by `update`. */
   private endings = false;
@@ -230,7 +235,13 @@ export class MptcpConnection implements PathCommands {
 
   /** When `onTimeout` wants to be called; Infinity when nothing is armed. */
   get deadline(): number {
-    return Math.min(this.retransmitDeadline, this.announcements.deadline, this.failDeadline, this.closeDeadline);
+    return Math.min(
+      this.retransmitDeadline,
+      this.solicitDeadline,
+      this.announcements.deadline,
+      this.failDeadline,
+      this.closeDeadline,
+    );
   }
 
   /** `update` has something to do. */
@@ -656,6 +667,42 @@ export class MptcpConnection implements PathCommands {
     if (this.sendUna < this.sendNxt || this.finSent) {
       if (this.retransmitDeadline === Number.POSITIVE_INFINITY && !this.finAcknowledged) this.armRetransmit(now);
     }
+    this.watchDataAck(now);
+  }
+
+  /**
+   * TCP acknowledged everything and the DATA_ACK lags behind: Linux processes data level later than TCP level when the
+   * receiver is busy, and says nothing of it until the next segment. Rather than wait for the data-level timer
+   * (200 ms of silence, seen between two Linux hosts as well), ask for an ACK.
+   */
+  private watchDataAck(now: number): void {
+    if (this.sendUna >= this.sendNxt) {
+      this.solicitDeadline = Number.POSITIVE_INFINITY;
+      this.solicitations = 0;
+      return;
+    }
+    for (let index = 0; index < this.subflows.length; index++) {
+      const subflow = this.subflows[index]!;
+      if (subflow.tcp !== null && subflow.end > subflow.tcp.sender.una) {
+        this.solicitDeadline = Number.POSITIVE_INFINITY;
+        return;
+      }
+    }
+    if (this.solicitDeadline !== Number.POSITIVE_INFINITY || this.solicitations >= SOLICITATIONS) return;
+    const roundTrip = this.largestRtt;
+    this.solicitDeadline = now + Math.max(1, roundTrip) * 2 ** this.solicitations;
+  }
+
+  private solicit(): void {
+    this.solicitDeadline = Number.POSITIVE_INFINITY;
+    this.solicitations++;
+    let chosen: Subflow | undefined;
+    for (const subflow of this.subflows) {
+      if (subflow.tcp === null || !subflow.usable || subflow.lossy) continue;
+      if (chosen === undefined || subflow.tcp.sender.rtt.smoothed < chosen.tcp!.sender.rtt.smoothed) chosen = subflow;
+    }
+    chosen?.tcp?.solicitAcknowledgment();
+    this.needsUpdate = true;
   }
 
   private get finAcknowledged(): boolean {
@@ -862,6 +909,8 @@ export class MptcpConnection implements PathCommands {
       return;
     }
     this.sendUna = ack;
+    this.solicitations = 0;
+    this.solicitDeadline = Number.POSITIVE_INFINITY;
     this.retransmitBackoff = 0;
     this.reinjections.releaseBelow(ack);
     this.onSubflowReleased(now);
@@ -886,8 +935,8 @@ export class MptcpConnection implements PathCommands {
   onData(now: number, _subflow: Subflow, start: number, bytes: Uint8Array, at: number, length: number): number {
     this.lastDataReceived = now;
     if (this.orphaned || this.closeReason >= 0) {
-      // Nobody will read it: the peer is told so (A7.14).
-      if (this.closeReason < 0) {
+      // Nobody will read it: the peer is told so (A7.14). What was read before and comes once more is no reason.
+      if (this.closeReason < 0 && start + length > this.receiveNext) {
         this.abortWanted = true;
         this.needsUpdate = true;
       }
@@ -1191,6 +1240,7 @@ export class MptcpConnection implements PathCommands {
   onTimeout(now: number): void {
     this.announcements.onTimeout(now);
     if (this.announcements.deadline !== Number.POSITIVE_INFINITY) this.demandSignal(now);
+    if (now >= this.solicitDeadline) this.solicit();
     if (now >= this.retransmitDeadline) this.onRetransmitTimeout(now);
     if (now >= this.failDeadline) {
       // A7.08: the answer to MP_FAIL did not come.
@@ -1321,6 +1371,7 @@ export class MptcpConnection implements PathCommands {
     if (this.closeReason >= 0) return;
     this.closeReason = reason;
     this.retransmitDeadline = Number.POSITIVE_INFINITY;
+    this.solicitDeadline = Number.POSITIVE_INFINITY;
     this.failDeadline = Number.POSITIVE_INFINITY;
     this.announcements.clear();
     this.joinRequests.length = 0;

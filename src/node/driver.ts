@@ -17,6 +17,11 @@ export interface DriverOptions {
   readonly receiveBatchBytes?: number;
   /** Packets written before the event loop gets its turn. Default 64. */
   readonly transmitBatch?: number;
+  /**
+   * Bytes written before the event loop gets its turn. Default 256 KiB: the kernel at the other end of a TUN device
+   * answers within the write, and its ACKs are better taken before the next megabytes go out.
+   */
+  readonly transmitBatchBytes?: number;
   /** Packets kept for a device that takes none at the moment; the rest is dropped and counted. Default 64. */
   readonly backlog?: number;
   /** Milliseconds, monotonic. Default `performance.now`. Must be the same origin as the host is told elsewhere. */
@@ -71,6 +76,7 @@ export class Driver {
   private readonly receiveBatch: number;
   private readonly receiveBatchBytes: number;
   private readonly transmitBatch: number;
+  private readonly transmitBatchBytes: number;
   private readonly backlogLimit: number;
   private state: number = TurnState.Idle;
   private immediate: NodeJS.Immediate | undefined;
@@ -86,6 +92,7 @@ export class Driver {
     this.receiveBatch = options.receiveBatch ?? 64;
     this.receiveBatchBytes = options.receiveBatchBytes ?? 131_072;
     this.transmitBatch = options.transmitBatch ?? 64;
+    this.transmitBatchBytes = options.transmitBatchBytes ?? 262_144;
     this.backlogLimit = options.backlog ?? 64;
     this.alarm = openAlarm(this.onAlarm, { clock: this.clock });
   }
@@ -262,13 +269,15 @@ export class Driver {
       if (port.backlog.length > 0 && !port.awaits) this.flush(port);
     }
     const output = this.output;
-    for (let count = 0; count < this.transmitBatch; count++) {
+    let bytes = 0;
+    for (let count = 0; count < this.transmitBatch && bytes < this.transmitBatchBytes; count++) {
       output.start = HEADROOM;
       output.end = HEADROOM;
       output.gsoSize = 0;
       output.checksum = 0;
       const id = this.host.pollTransmit(now, output);
       if (id < 0) return false;
+      bytes += output.end - output.start;
       const port = this.byId[id];
       if (port === undefined) {
         this.counters.unattached++;

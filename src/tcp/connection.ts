@@ -50,6 +50,8 @@ export class TcpConnection extends Endpoint {
   private polling = false;
   private resetOwed = false;
   private probeOwed = false;
+  /** An acknowledged octet goes out again, to draw an ACK. */
+  private solicitationOwed = false;
   private readonly path: PathMtu;
   private readonly keepAlive: KeepAlive;
   private readonly space: SequenceSpace;
@@ -147,7 +149,7 @@ export class TcpConnection extends Endpoint {
   get wantsTransmit(): boolean {
     if (this.resetOwed) return true;
     if (this.current === State.Closed) return false;
-    if (this.polling || this.receiver.ackNow || this.probeOwed) return true;
+    if (this.polling || this.receiver.ackNow || this.probeOwed || this.solicitationOwed) return true;
     if (this.current === State.TimeWait || this.extensionAcks > MAXIMUM_EXTENSION_ACKS) return false;
     return this.extension.wantsAcknowledgment;
   }
@@ -544,6 +546,11 @@ export class TcpConnection extends Endpoint {
     if (this.current !== State.Closed) this.receiver.ackNow = true;
   }
 
+  /** Makes the peer send an ACK now, with what its options say by now. Nothing when no octet was ever acknowledged. */
+  solicitAcknowledgment(): void {
+    if (!this.hasEnded && this.sender.una > 1) this.solicitationOwed = true;
+  }
+
   /** Times in ms (RFC 9293 §3.8.4: off unless asked for, two hours or more by default). */
   setKeepAlive(now: number, on: boolean, idle: number, interval: number, probes: number): void {
     this.keepAlive.set(now, on, idle, interval, probes);
@@ -618,6 +625,10 @@ export class TcpConnection extends Endpoint {
     }
     if (this.probeOwed) {
       this.transmitKeepAlive(now, out, packet);
+      return true;
+    }
+    if (this.solicitationOwed) {
+      this.transmitSolicitation(now, out, packet);
       return true;
     }
     if (receiver.ackNow) {
@@ -704,6 +715,19 @@ export class TcpConnection extends Endpoint {
     this.fill(now, out, this.sender.nxt - 1, Flag.Ack);
     this.extension.onTransmit(now, out, this.sender.nxt, 0, this.optionRoom);
     this.send(now, out, packet, 0, 0);
+  }
+
+  /**
+   * RFC 9293 §3.8.4 allows a probe with one octet that was acknowledged already, whatever its value: unlike an empty
+   * one it draws an ACK past every rate limit (Linux: tcp_invalid_ratelimit).
+   */
+  private transmitSolicitation(now: number, out: Segment, packet: Packet): void {
+    this.solicitationOwed = false;
+    this.environment.counters.TCPSolicitedAck++;
+    this.fill(now, out, this.sender.una - 1, Flag.Ack);
+    this.extension.onTransmit(now, out, this.sender.nxt, 0, this.optionRoom);
+    packet.bytes[packet.start + headerLength(out)] = 0;
+    this.send(now, out, packet, 1, 0);
   }
 
   private transmitReset(now: number, out: Segment, packet: Packet): void {

@@ -101,6 +101,8 @@ export class TcpCounters {
   TCPDelivered = 0;
   TCPPureAcks = 0;
   TCPAutoCorking = 0;
+  /** Acknowledged octets sent again, to draw an ACK. */
+  TCPSolicitedAck = 0;
   /** A connection closed because of a defect of ours. */
   TCPInvariant = 0;
   /** A reduction undone before all that was outstanding at its time was acknowledged. */

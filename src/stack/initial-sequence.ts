@@ -1,42 +1,45 @@
+import type { RandomWords } from '../mptcp/seams.ts';
 import type { Tuple } from '../tcp/endpoint.ts';
-import { hmacSha256 } from '../wire/sha256.ts';
+import { SipHash } from '../wire/siphash.ts';
 
 /**
  * Numbers that must be unpredictable from outside and steady per connection or pair of hosts (RFC 6528, RFC 7323 §5.4):
- * a keyed hash of the addresses.
+ * a keyed hash of the addresses. RFC 6528 §3 asks for a pseudorandom function; SipHash is one, and Linux's choice too.
  */
 export class InitialSequences {
-  private readonly secret: Uint8Array;
+  private readonly hash: SipHash;
+  private readonly words = new Uint32Array(10);
 
-  /** @param secret at least 16 random bytes, drawn once per host */
-  constructor(secret: Uint8Array) {
-    this.secret = secret;
+  constructor(random: RandomWords) {
+    this.hash = new SipHash(random.word(), random.word(), random.word(), random.word());
   }
 
   /** RFC 6528 §3: ISN = M + F(tuple, secret), M a clock of 4 microseconds. */
   isn(now: number, tuple: Tuple): number {
-    return (Math.floor(now * 250) + this.hash(tuple, true)) >>> 0;
+    this.fill(tuple);
+    this.words[8] = (tuple.localPort << 16) | tuple.peerPort;
+    this.words[9] = 1;
+    return (Math.floor(now * 250) + this.hash.hash(this.words)) >>> 0;
   }
 
   /** Added to the timestamp clock: steady per pair of hosts, so that PAWS and RFC 6191 work across connections. */
   timestampOffset(tuple: Tuple): number {
-    return this.hash(tuple, false);
+    this.fill(tuple);
+    this.words[8] = 0;
+    this.words[9] = 2;
+    return this.hash.hash(this.words);
   }
 
-  private hash(tuple: Tuple, ports: boolean): number {
-    const words = new Uint32Array(11);
-    words[0] = tuple.local.w0;
-    words[1] = tuple.local.w1;
-    words[2] = tuple.local.w2;
-    words[3] = tuple.local.w3;
-    words[4] = tuple.peer.w0;
-    words[5] = tuple.peer.w1;
-    words[6] = tuple.peer.w2;
-    words[7] = tuple.peer.w3;
-    words[8] = ports ? tuple.localPort : 0;
-    words[9] = ports ? tuple.peerPort : 0;
-    words[10] = ports ? 1 : 2;
-    const digest = hmacSha256(this.secret, new Uint8Array(words.buffer));
-    return ((digest[0]! << 24) | (digest[1]! << 16) | (digest[2]! << 8) | digest[3]!) >>> 0;
+  private fill(tuple: Tuple): void {
+    const { words } = this;
+    const { local, peer } = tuple;
+    words[0] = local.w0;
+    words[1] = local.w1;
+    words[2] = local.w2;
+    words[3] = local.w3;
+    words[4] = peer.w0;
+    words[5] = peer.w1;
+    words[6] = peer.w2;
+    words[7] = peer.w3;
   }
 }

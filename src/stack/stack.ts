@@ -65,6 +65,8 @@ export interface ListenRequest {
   readonly port: number;
   readonly multipath: boolean;
   readonly backlog: number;
+  /** What its connections inherit. */
+  readonly tcp?: Partial<TcpConfig>;
 }
 
 /**
@@ -120,9 +122,7 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
     this.pathManager = options.pathManager ?? new EndpointPathManager();
     this.hopLimit = options.hopLimit ?? 64;
     this.maximumTimeWaits = options.maximumTimeWaits ?? 65_536;
-    const secret = new Uint8Array(32);
-    for (let index = 0; index < secret.length; index++) secret[index] = this.random.word();
-    this.sequences = new InitialSequences(secret);
+    this.sequences = new InitialSequences(this.random);
     this.demux = new Demux(this.random.word());
     this.ports = new Ports(this.random);
     this.challenge = new ChallengeLimiter(this.tcpConfig.challengeAckLimit, this.random.word());
@@ -222,7 +222,9 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
       this.adopt(stream.handshake, connection, route.interface.id);
       return connection;
     }
-    return this.connectMultipath(now, tuple, environment, sequence, route.interface.id);
+    const connection = this.connectMultipath(now, tuple, environment, sequence, route.interface.id);
+    connection.tcp = request.tcp;
+    return connection;
   }
 
   private connectMultipath(
@@ -265,6 +267,7 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
       throw new StackError('EADDRINUSE', `port ${port} is in use`);
     }
     const listener = new Listener(request.address, port, request.multipath && this.config.enabled, request.backlog);
+    listener.tcp = request.tcp;
     const others = this.listeners.get(port);
     if (others === undefined) this.listeners.set(port, [listener]);
     else others.push(listener);
@@ -509,7 +512,7 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
       if (key === undefined) this.counters.MPFallbackTokenInit++;
       else extension = new CapableRequest(key, segment.mptcp.capableFlags, this.config, this.counters);
     }
-    const environment = this.environment(arrival, tuple, undefined);
+    const environment = this.environment(arrival, tuple, listener.tcp);
     const handshake = Handshake.accept(now, environment, tuple, this.sequences.isn(now, tuple), extension, segment);
     handshake.interfaceId = arrival.id;
     listener.halfOpen++;
@@ -562,7 +565,7 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
     });
     subflow.peerBackup = options.joinBackup;
     mptcp.acceptJoin(subflow, options.joinNonce);
-    const environment = this.environment(arrival, tuple, undefined);
+    const environment = this.environment(arrival, tuple, connection.tcp);
     const handshake = Handshake.accept(now, environment, tuple, this.sequences.isn(now, tuple), subflow, segment);
     subflow.endpoint = handshake;
     this.adopt(handshake, connection, arrival.id);
@@ -632,6 +635,7 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
         const role = { active: false, joined: false, localId: 0, peerId: 0, backup: false };
         handshake.extension = mptcp.addSubflow(tuple, role);
         connection.listener = listener;
+        connection.tcp = listener.tcp;
         return connection;
       }
       this.tokens.release(localKey.token);
@@ -639,6 +643,7 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
     }
     const connection = new Connection(this, tuple, TcpStream.fromHandshake(handshake), null);
     connection.listener = listener;
+    connection.tcp = listener.tcp;
     return connection;
   }
 
@@ -675,7 +680,7 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
       return;
     }
     const tuple = new Tuple(local, localPort, request.peer, request.peerPort);
-    const environment = this.environment(route.interface, tuple, undefined);
+    const environment = this.environment(route.interface, tuple, connection.tcp);
     const subflow = mptcp.addSubflow(tuple, {
       active: true,
       joined: true,
@@ -693,6 +698,7 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
   private queues(serverSide: boolean, tcp: TcpConfig) {
     return {
       sendQueue: new SendQueue(tcp.sendBuffer),
+      maximumSendBuffer: tcp.maximumSendBuffer,
       ring: new ReceiveRing(tcp.receiveBuffer, tcp.maximumReceiveBuffer),
       scheduler: this.scheduler(),
       serverSide,

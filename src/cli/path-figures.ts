@@ -1,8 +1,8 @@
 import type { ConnectionInfo, PathInfo } from '../sockets/info.ts';
 import { table } from './table.ts';
-import { formatBytes, formatMilliseconds, formatShare } from './units.ts';
+import { formatBytes, formatMilliseconds, formatRate, formatShare } from './units.ts';
 
-/** One subflow's figures, whoever's stack it was. Bytes and ms; NaN for what is not known. */
+/** One subflow's figures, whosever stack it was. Bytes and ms; NaN for what is not known. */
 export interface PathFigures {
   /** Name of the path, or the local address. */
   readonly name: string;
@@ -24,7 +24,7 @@ export type PathNames = (localAddress: string) => string | undefined;
 /** Keeps the figures of every subflow that a connection ever had, the last ones of those that are gone. */
 export class PathLedger {
   private readonly names: PathNames;
-  private readonly byId = new Map<number, PathFigures>();
+  private readonly byTuple = new Map<string, PathFigures>();
 
   constructor(names: PathNames) {
     this.names = names;
@@ -32,15 +32,17 @@ export class PathLedger {
 
   update(info: ConnectionInfo | undefined): void {
     if (info === undefined) return;
-    for (const path of info.paths) this.byId.set(path.id, this.figuresOf(path));
+    for (const path of info.paths) {
+      const key = `${path.local} ${path.localPort} ${path.peer} ${path.peerPort}`;
+      this.byTuple.set(key, this.figuresOf(path, this.byTuple.get(key)));
+    }
   }
 
   get figures(): readonly PathFigures[] {
-    return [...this.byId.values()];
+    return [...this.byTuple.values()];
   }
 
-  private figuresOf(path: PathInfo): PathFigures {
-    const before = this.byId.get(path.id);
+  private figuresOf(path: PathInfo, before: PathFigures | undefined): PathFigures {
     // A subflow that ended has no sender any more: its last figures stand.
     const isOver = path.segmentSize === 0 && before !== undefined;
     return {
@@ -62,30 +64,33 @@ export function withPort(address: string, port: number): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
-/** One line for each subflow. */
-export function pathTable(paths: readonly PathFigures[], indent = ''): string {
-  const sent = paths.reduce((sum, path) => sum + path.sent, 0);
-  const received = paths.reduce((sum, path) => sum + path.received, 0);
-  const rows = paths.map((path) => [
-    path.name === path.local.replace(/:\d+$/, '').replace(/[[\]]/g, '') ? '' : path.name,
-    path.local,
-    path.peer,
-    formatBytes(path.sent),
-    formatShare(path.sent, sent),
-    formatBytes(path.received),
-    formatShare(path.received, received),
-    path.roundTrip > 0 ? formatMilliseconds(path.roundTrip) : '-',
-    path.congestionWindow > 0 ? formatBytes(path.congestionWindow) : '-',
-    Number.isNaN(path.retransmitted) ? '-' : formatBytes(path.retransmitted),
-    [path.state, ...(path.backup ? ['backup'] : [])].join(', '),
-  ]);
-  const heads = ['path', 'local', 'peer', 'sent', 'share', 'received', 'share', 'rtt', 'cwnd', 'resent', 'state'];
-  const isNamed = rows.some((row) => row[0] !== '');
-  return isNamed
-    ? table(heads, rows, indent)
-    : table(
-        heads.slice(1),
-        rows.map((row) => row.slice(1)),
-        indent,
-      );
+/**
+ * One line for each subflow. Directions in which nothing went are left out.
+ *
+ * @param milliseconds that the figures are of; 0: no rates
+ */
+export function pathTable(paths: readonly PathFigures[], milliseconds = 0, indent = ''): string {
+  const columns: { head: string; cells: string[] }[] = [];
+  const add = (head: string, cell: (path: PathFigures) => string): void => {
+    columns.push({ head, cells: paths.map(cell) });
+  };
+  if (paths.some((path) => !path.local.includes(path.name))) add('path', (path) => path.name);
+  add('local', (path) => path.local);
+  add('peer', (path) => path.peer);
+  for (const direction of ['sent', 'received'] as const) {
+    const whole = paths.reduce((sum, path) => sum + path[direction], 0);
+    if (whole === 0) continue;
+    add(direction, (path) => formatBytes(path[direction]));
+    if (milliseconds > 0) add('rate', (path) => formatRate(path[direction], milliseconds));
+    add('share', (path) => formatShare(path[direction], whole));
+  }
+  add('rtt', (path) => (path.roundTrip > 0 ? formatMilliseconds(path.roundTrip) : '-'));
+  add('cwnd', (path) => (path.congestionWindow > 0 ? formatBytes(path.congestionWindow) : '-'));
+  add('resent', (path) => (Number.isNaN(path.retransmitted) ? '-' : formatBytes(path.retransmitted)));
+  add('state', (path) => [path.state, ...(path.backup ? ['backup'] : [])].join(', '));
+  return table(
+    columns.map(({ head }) => head),
+    paths.map((_, row) => columns.map(({ cells }) => cells[row]!)),
+    indent,
+  );
 }

@@ -4,10 +4,12 @@
  */
 export { DeadlineHeap } from './deadline-heap.ts';
 export { Digest } from './digest.ts';
+export { type HostSettings, SimulatedHost } from './host.ts';
 export { SeededRandom } from './random.ts';
 export { goodput, type LinkReport, printReport, printTable, report, type WorldReport } from './report.ts';
 export { balanced, byPrefix, type Forwarding, Router, type RouterRoute } from './router.ts';
 export { addressOf, type HostFactory, type TwoHosts, type TwoHostsOptions, twoHosts } from './topology.ts';
+export { TransferApplication, TransferEnd } from './workload.ts';
 export {
   type Attachment,
   type HostOptions,

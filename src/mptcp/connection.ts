@@ -90,6 +90,8 @@ export class MptcpConnection implements PathCommands {
   peerDeniesJoinInitial = false;
   /** A subflow was proven: joins may start (A2.09). */
   fullyEstablished = false;
+  /** The path manager knows of it. */
+  private managed = false;
 
   // Sending
   readonly sendSpace: DataSequenceSpace;
@@ -355,7 +357,7 @@ export class MptcpConnection implements PathCommands {
   // ---------------------------------------------------------------------------------------------- PathCommands
 
   createSubflow(_now: number, request: JoinRequest): boolean {
-    if (!this.fullyEstablished || this.fallenBack || this.failPending || this.closeReason >= 0) return false;
+    if (this.fallenBack || this.failPending || this.closeReason >= 0) return false;
     // A half-closed connection may need a path as much as any other, but not one that only waits for its end.
     if (this.peerFinished && this.finOffset !== Number.POSITIVE_INFINITY && this.sendUna >= this.finOffset)
       return false;
@@ -403,7 +405,7 @@ export class MptcpConnection implements PathCommands {
 
   /** The next join to start, for the host; undefined when there is none. */
   takeJoin(): JoinRequest | undefined {
-    return this.joinRequests.shift();
+    return this.fullyEstablished ? this.joinRequests.shift() : undefined;
   }
 
   /** Subflows that ended since the last call; the host empties the list. */
@@ -478,6 +480,20 @@ export class MptcpConnection implements PathCommands {
       return;
     }
     this.fullyEstablished = true;
+    if (this.managed) this.host.pathManager.onSubflowEstablished(now, this, subflow);
+    else this.startManaging(now);
+  }
+
+  /**
+   * The third ACK brought the client's key. Like Linux a server may announce addresses from now on; RFC 8684 §3.1 lets
+   * joins wait until a DSS option has come across the path, so `takeJoin` holds them back.
+   */
+  onKeyConfirmed(now: number): void {
+    if (!this.managed) this.startManaging(now);
+  }
+
+  private startManaging(now: number): void {
+    this.managed = true;
     this.host.pathManager.onEstablished(now, this);
   }
 
@@ -576,7 +592,9 @@ export class MptcpConnection implements PathCommands {
 
   /** A signal may ride on `subflow`: preferably one that is alive, never one under handshake (A6.15). */
   carriesSignals(subflow: Subflow): boolean {
-    if (subflow.phase !== Phase.Proven) return false;
+    // A server may speak on its initial subflow as soon as the third ACK is there.
+    const early = subflow.phase === Phase.Unproven && !subflow.active && !subflow.joined;
+    if (subflow.phase !== Phase.Proven && !early) return false;
     if (!subflow.lossy && !subflow.stale) return true;
     for (const other of this.subflows) {
       if (other !== subflow && other.phase === Phase.Proven && !other.lossy && !other.stale) return false;

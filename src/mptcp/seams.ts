@@ -119,7 +119,7 @@ export interface JoinRequest {
 /** Decides about addresses and paths of all connections of a host. Told events; asks through `PathCommands`. */
 export interface PathManager {
   readonly name: string;
-  /** Fully established (A2.09): joins may start. */
+  /** The peer is known to speak MPTCP: addresses may be announced, joins asked for; they start when A2.09 lets them. */
   onEstablished(now: number, connection: PathCommands): void;
   /** An ADD_ADDR with a right HMAC arrived; it is echoed whatever happens here. */
   onAnnounced(now: number, connection: PathCommands, announced: PeerAddress): void;

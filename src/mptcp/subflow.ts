@@ -723,7 +723,10 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       this.becomeProven(now);
       return -1;
     }
-    if ((present & Mptcp.CapableAck) !== 0) return -1;
+    if ((present & Mptcp.CapableAck) !== 0) {
+      connection.onKeyConfirmed(now);
+      return -1;
+    }
     if (segment.offset !== this.tcp!.receiver.nxt) return -1;
     connection.counters.MPCapableDataFallback++;
     connection.fallBack(now, FallbackReason.FirstData);

@@ -106,6 +106,7 @@ export class MptcpConnection implements PathCommands {
   finOffset = Number.POSITIVE_INFINITY;
   private finSent = false;
   private readonly tuning = new SendTuning();
+  private maximumSendBuffer: number;
   private readonly reinjections = new Reinjections();
   private retransmitDeadline = Number.POSITIVE_INFINITY;
   private retransmitBackoff = 0;
@@ -165,7 +166,13 @@ export class MptcpConnection implements PathCommands {
     host: MptcpHost,
     localKey: Key,
     tuple: { local: Address; localPort: number; peer: Address; peerPort: number },
-    queues: { sendQueue: SendQueue; ring: ReceiveRing; scheduler: Scheduler; serverSide: boolean },
+    queues: {
+      sendQueue: SendQueue;
+      maximumSendBuffer: number;
+      ring: ReceiveRing;
+      scheduler: Scheduler;
+      serverSide: boolean;
+    },
   ) {
     this.host = host;
     this.config = host.config;
@@ -173,6 +180,7 @@ export class MptcpConnection implements PathCommands {
     this.localKey = localKey;
     this.serverSide = queues.serverSide;
     this.sendQueue = queues.sendQueue;
+    this.maximumSendBuffer = Math.min(queues.maximumSendBuffer, host.config.maximumSendBuffer);
     this.ring = queues.ring;
     this.scheduler = queues.scheduler;
     this.initialLocal = tuple.local;
@@ -277,8 +285,14 @@ export class MptcpConnection implements PathCommands {
 
   /** The application took bytes from the ring (by `read` or `ring.consume`): windows may be worth announcing. */
   onRead(now: number): void {
-    this.ring.adjust(now, this.largestRtt);
+    this.ring.adjust(now, Math.max(1, this.largestRtt));
     for (let index = 0; index < this.subflows.length; index++) this.subflows[index]!.tcp?.onRead(now);
+  }
+
+  /** Bytes the send buffer may hold, from now on without autotuning (SO_SNDBUF). */
+  setSendBuffer(bytes: number): void {
+    this.maximumSendBuffer = bytes;
+    this.sendQueue.setLimit(bytes);
   }
 
   /** No more bytes will be written: DATA_FIN after the last (RFC 8684 §3.3.3). */
@@ -739,7 +753,7 @@ export class MptcpConnection implements PathCommands {
       const own = this.subflows.length === 1 ? sender.rtt.minimum : sender.rtt.smoothed;
       if (own > roundTrip) roundTrip = own;
     }
-    const limit = this.tuning.limit(now, this.sendUna, window, roundTrip, this.config.maximumSendBuffer);
+    const limit = this.tuning.limit(now, this.sendUna, window, roundTrip, this.maximumSendBuffer);
     if (limit > this.sendQueue.limit) {
       this.sendQueue.setLimit(limit);
       this.events |= ConnectionEvent.Writable;
@@ -918,9 +932,14 @@ export class MptcpConnection implements PathCommands {
       return;
     }
     const edge = ack + window;
-    if (edge > this.sendWindowEnd) {
+    const opens = edge > this.sendWindowEnd;
+    if (opens) {
       this.sendWindowEnd = edge;
       this.needsUpdate = true;
+    }
+    // A10.07: an orphan has so long without progress. (Linux: so long, and what is unsent by then is lost.)
+    if ((opens || ack > this.sendUna) && this.orphaned && this.closeReason < 0) {
+      this.closeDeadline = now + this.config.closeTimeout;
     }
     if (ack <= this.sendUna) {
       if (ack < this.sendUna) this.counters.DataAckOld++;

@@ -968,6 +968,11 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     if (offset > 1 && this.connection.fallenBack) this.connection.onPlainWindow(now);
   }
 
+  /** RFC 8684 §3.3.1: one receive window for all subflows, until fallback leaves one. */
+  get sharesWindow(): boolean {
+    return !this.connection.fallenBack;
+  }
+
   window(_next: number): number {
     return this.connection.receiveWindow;
   }

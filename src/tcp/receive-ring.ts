@@ -11,6 +11,7 @@ import type { ByteSink } from './seams.ts';
  * the peer sends: what does not fit is not taken.
  */
 export class ReceiveRing implements ByteSink {
+  readonly sharesWindow = false;
   /** Offset of the next byte the application will read. */
   read = 1;
   /** Offset one past the last byte that is in order. */
@@ -18,6 +19,8 @@ export class ReceiveRing implements ByteSink {
   /** Bytes that may be held: what is offered to the peer. Grows by `adjust`, up to `maximum`. */
   limit: number;
   maximum: number;
+  /** What `setLimit` asked for; `limit` comes down to it as bytes are read, for the right edge never moves back. */
+  private wanted: number;
   /** Capacity of `storage`, 0 or a power of two. */
   private storage: Uint8Array = EMPTY;
   private mask = 0;
@@ -33,6 +36,7 @@ export class ReceiveRing implements ByteSink {
   /** @param limit bytes that may be held at first @param maximum bytes that `adjust` may raise it to */
   constructor(limit: number, maximum: number) {
     this.limit = limit;
+    this.wanted = limit;
     this.maximum = Math.max(limit, maximum);
   }
 
@@ -110,6 +114,7 @@ export class ReceiveRing implements ByteSink {
   consume(count: number): void {
     if (count < 0 || count > this.readable) throw new RangeError(`consume(${count}) of ${this.readable} readable`);
     this.read += count;
+    if (this.limit > this.wanted) this.limit = Math.max(this.wanted, this.limit - count);
     if (this.furthest < this.read) this.furthest = this.read;
     if (this.furthest === this.read && this.storage.length > KEPT) this.onEmptied();
   }
@@ -135,13 +140,15 @@ export class ReceiveRing implements ByteSink {
     this.roundRead = this.read;
     if (took * 2 <= this.limit || this.limit >= this.maximum) return false;
     this.limit = Math.min(this.maximum, Math.ceil(took * 2) + HEADROOM);
+    this.wanted = this.limit;
     return true;
   }
 
   /** Sets the limit by hand (SO_RCVBUF) and ends autotuning. What was offered before is still taken. */
   setLimit(bytes: number): void {
-    this.limit = Math.max(bytes, this.furthest - this.read);
-    this.maximum = this.limit;
+    this.wanted = bytes;
+    this.maximum = bytes;
+    if (this.limit < bytes) this.limit = bytes;
   }
 
   /** Frees all memory and takes no more bytes. */

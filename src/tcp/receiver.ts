@@ -30,6 +30,8 @@ export class Receiver {
   nxt = 1;
   /** Offset one past the last octet ever offered to the peer. */
   edge: number;
+  /** The edge that the last segment told; behind `edge` only when the sink shares its window. */
+  private promised: number;
   /** Offset of the peer's FIN; Infinity until one was seen in the window. Once `nxt` is beyond it, it was processed. */
   finOffset = Number.POSITIVE_INFINITY;
   /** What the last segment we sent acknowledged (Last.ACK.sent of RFC 7323 §4.3). */
@@ -79,6 +81,7 @@ export class Receiver {
     this.sink = sink;
     this.space = options.space;
     this.edge = 1 + options.offeredWindow;
+    this.promised = this.edge;
     this.largestRoom = options.offeredWindow;
     this.unit = 2 ** options.windowScale;
     this.sackPermitted = options.sackPermitted;
@@ -228,7 +231,9 @@ export class Receiver {
     const { nxt, unit } = this;
     const room = this.sink.window(nxt);
     if (room > this.largestRoom) this.largestRoom = room;
-    const current = this.edge > nxt ? this.edge - nxt : 0;
+    let current = this.promised > nxt ? this.promised - nxt : 0;
+    // A shared window that others used up: what was offered here is not there twice.
+    if (this.sink.sharesWindow && current > room) current = room;
     let field: number;
     if (room - current >= this.step && Math.floor(room / unit) * unit > current) {
       field = Math.floor(room / unit);
@@ -240,6 +245,7 @@ export class Receiver {
     if (field > 65_535) field = 65_535;
     const edge = nxt + field * unit;
     if (edge > this.edge) this.edge = edge;
+    this.promised = this.sink.sharesWindow ? edge : this.edge;
     if (field === 0) {
       if (!this.closed) this.counters.TCPToZeroWindowAdv++;
       this.closed = true;
@@ -256,7 +262,7 @@ export class Receiver {
    */
   onRead(): void {
     const room = this.sink.window(this.nxt);
-    const current = this.edge > this.nxt ? this.edge - this.nxt : 0;
+    const current = this.promised > this.nxt ? this.promised - this.nxt : 0;
     if (room - current >= this.step && room >= 2 * current && Math.floor(room / this.unit) > 0) this.ackNow = true;
   }
 

@@ -21,6 +21,11 @@ export interface ByteSource {
 /** Where received bytes go. The receiver calls with each byte once, trimmed to what is new. */
 export interface ByteSink {
   /**
+   * Others draw on the same window (RFC 8684 §3.3.1): then what is offered here follows `window`, and may shrink when
+   * they have used it up; what was offered before is still accepted.
+   */
+  readonly sharesWindow: boolean;
+  /**
    * `length` new bytes of `bytes` from `start`, with stream offset `offset`; may be ahead of earlier ones.
    * Returns the bytes taken from the front: fewer than `length` when there is no room, and the rest stays unreceived.
    */

@@ -27,12 +27,14 @@ export class TcpStream {
   /** `close` or `abort` was called. */
   released = false;
   private readonly tuning = new SendTuning();
+  private maximumSendBuffer: number;
   private adjustedAt = 0;
 
   private constructor(handshake: Handshake) {
     const { config } = handshake.environment;
     this.handshake = handshake;
     this.source = new SendQueue(config.sendBuffer);
+    this.maximumSendBuffer = config.maximumSendBuffer;
     this.sink = new ReceiveRing(config.receiveBuffer, config.maximumReceiveBuffer);
   }
 
@@ -133,6 +135,12 @@ export class TcpStream {
     return this.endpoint.closeReason;
   }
 
+  /** Bytes the send buffer may hold, from now on without autotuning (SO_SNDBUF). */
+  setSendBuffer(bytes: number): void {
+    this.maximumSendBuffer = bytes;
+    this.source.setLimit(bytes);
+  }
+
   /** Half-close: the FIN follows what was written. */
   shutdown(now: number): void {
     if (this.writeFinished) return;
@@ -170,7 +178,7 @@ export class TcpStream {
     const { connection, source } = this;
     if (connection === null) return;
     const { sender } = connection;
-    const { maximumSendBuffer } = this.handshake.environment.config;
+    const { maximumSendBuffer } = this;
     const limit = this.tuning.limit(this.adjustedAt, sender.una, sender.cwnd, sender.rtt.minimum, maximumSendBuffer);
     if (limit > source.limit) source.setLimit(limit);
   }
@@ -178,7 +186,8 @@ export class TcpStream {
   private onRead(now: number): void {
     const { connection } = this;
     if (connection === null) return;
-    this.sink.adjust(now, connection.sender.rtt.smoothed);
+    // An RTT below the clock of timestamps, or not measured at all, counts as one tick.
+    this.sink.adjust(now, Math.max(1, connection.sender.rtt.smoothed));
     connection.onRead(now);
   }
 }

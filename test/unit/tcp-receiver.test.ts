@@ -22,6 +22,7 @@ function receiver(sink: ByteSink, windowScale = 0, offeredWindow = 4000): Receiv
 
 /** A sink that checks what it is told, and whose room it shares with others. */
 class CheckingSink implements ByteSink {
+  readonly sharesWindow = false;
   readonly seen = new Set<number>();
   next = 1;
   room: number;

@@ -20,6 +20,8 @@ interface Announcement {
   /** When it goes out again; Infinity when settled or waiting for its turn. */
   deadline: number;
   wanted: boolean;
+  /** It fits into no segment of this connection. */
+  tooLong: boolean;
 }
 
 interface Echo {
@@ -49,6 +51,11 @@ export class Announcements {
     return this.announced.length;
   }
 
+  /** A REMOVE_ADDR is to be sent. */
+  get hasRemovals(): boolean {
+    return this.removals.length > 0;
+  }
+
   has(id: number): boolean {
     return this.announced.some((entry) => entry.id === id);
   }
@@ -63,7 +70,17 @@ export class Announcements {
     const { localKey, peerKey } = this.connection;
     const hmac = addAddressHmac(localKey, peerKey!, id, address, port);
     const deadline = Number.POSITIVE_INFINITY;
-    this.announced.push({ id, address, port, hmac, attempts: 0, echoed: false, deadline, wanted: true });
+    this.announced.push({
+      id,
+      address,
+      port,
+      hmac,
+      attempts: 0,
+      echoed: false,
+      deadline,
+      wanted: true,
+      tooLong: false,
+    });
   }
 
   /** REMOVE_ADDR for these ids; their announcements are forgotten. */
@@ -74,6 +91,12 @@ export class Announcements {
       if (!this.removals.includes(id)) this.removals.push(id);
     }
     this.refreshDeadline();
+  }
+
+  /** `id` is in use again: a REMOVE_ADDR that waited for a subflow to carry it would hit the new one. */
+  keep(id: number): void {
+    const index = this.removals.indexOf(id);
+    if (index >= 0) this.removals.splice(index, 1);
   }
 
   /** Every fresh ADD_ADDR is answered with the same content (A6.02). */
@@ -129,6 +152,9 @@ export class Announcements {
       if (paddedLength(entry.address, entry.port, false) > room) {
         // A1.29: an IPv6 address with a port does not fit beside timestamps. Linux never sends it then; neither do we.
         counters.AddAddrTxDrop++;
+        entry.tooLong = true;
+        entry.deadline = now;
+        this.refreshDeadline();
         continue;
       }
       this.fill(options, entry, false);
@@ -153,6 +179,7 @@ export class Announcements {
     for (let index = 0; index < count; index++) options.removeIds[index] = this.removals[index]!;
     this.removals.splice(0, count);
     this.connection.counters.RmAddrTx++;
+    this.connection.onWithdrawn();
   }
 
   onTimeout(now: number): void {
@@ -160,8 +187,8 @@ export class Announcements {
     for (const entry of this.announced) {
       if (entry.deadline > now) continue;
       entry.deadline = Number.POSITIVE_INFINITY;
-      if (entry.attempts > RETRIES) {
-        this.connection.counters.AddAddrTimeout++;
+      if (entry.attempts > RETRIES || entry.tooLong) {
+        if (!entry.tooLong) this.connection.counters.AddAddrTimeout++;
         this.connection.onAnnouncementSettled(now, entry.id, false);
       } else {
         entry.wanted = true;

@@ -355,9 +355,15 @@ export class MptcpConnection implements PathCommands {
 
   private carryOutEndings(now: number): void {
     this.endings = false;
+    // A6.15: the peer hears of an address's end before its subflows go, as long as another one can tell it.
+    const first = this.announcements.hasRemovals && this.subflows.some((subflow) => signalRank(subflow) > 1);
     for (const subflow of [...this.subflows]) {
       if (subflow.ending === Ending.None || subflow.closed) continue;
       const { ending } = subflow;
+      if (ending === Ending.Shutdown && first) {
+        this.endings = true;
+        continue;
+      }
       if (ending === Ending.Abort) {
         if (subflow.endpoint !== null) subflow.endpoint.abort(now);
         else subflow.onClosed(now, CloseReason.Aborted);
@@ -395,13 +401,16 @@ export class MptcpConnection implements PathCommands {
   closeSubflow(_now: number, id: number, reason: number): void {
     const subflow = this.subflow(id);
     if (subflow === undefined || subflow.closed) return;
+    this.counters.RmSubflow++;
     subflow.setReset(reason, false);
     this.end(subflow, Ending.Abort);
   }
 
   retireSubflow(now: number, id: number): void {
     const subflow = this.subflow(id);
-    if (subflow !== undefined && !subflow.closed) this.retire(now, subflow);
+    if (subflow === undefined || subflow.closed) return;
+    this.counters.RmSubflow++;
+    this.retire(now, subflow);
   }
 
   setBackup(now: number, id: number, backup: boolean): void {
@@ -444,6 +453,7 @@ export class MptcpConnection implements PathCommands {
     const subflow = new Subflow(this, this.nextSubflowId++, tuple, role);
     this.subflows.push(subflow);
     this.pictures.push(subflow.picture);
+    this.announcements.keep(role.localId);
     if (role.joined && role.active) subflow.startJoin(this.host.random.word());
     return subflow;
   }
@@ -604,15 +614,11 @@ export class MptcpConnection implements PathCommands {
     this.closeDeadline = Math.min(this.closeDeadline, now + this.config.closeTimeout);
   }
 
-  /** A signal may ride on `subflow`: preferably one that is alive, never one under handshake (A6.15). */
+  /** A signal may ride on `subflow`: it is one that stays, if any does, and of these one that is alive (A6.15). */
   carriesSignals(subflow: Subflow): boolean {
-    // A server may speak on its initial subflow as soon as the third ACK is there.
-    const early = subflow.phase === Phase.Unproven && !subflow.active && !subflow.joined;
-    if (subflow.phase !== Phase.Proven && !early) return false;
-    if (!subflow.lossy && !subflow.stale) return true;
-    for (const other of this.subflows) {
-      if (other !== subflow && other.phase === Phase.Proven && !other.lossy && !other.stale) return false;
-    }
+    const rank = signalRank(subflow);
+    if (rank === 0) return false;
+    for (const other of this.subflows) if (other !== subflow && signalRank(other) > rank) return false;
     return true;
   }
 
@@ -1127,6 +1133,11 @@ export class MptcpConnection implements PathCommands {
     this.host.pathManager.onAnnounced(now, this, entry);
   }
 
+  /** A REMOVE_ADDR went out. */
+  onWithdrawn(): void {
+    if (this.endings) this.needsUpdate = true;
+  }
+
   onAnnouncementSettled(now: number, id: number, echoed: boolean): void {
     this.host.pathManager.onAnnouncementSettled(now, this, id, echoed);
   }
@@ -1141,7 +1152,6 @@ export class MptcpConnection implements PathCommands {
       for (const subflow of [...this.subflows]) {
         if (subflow.peerId !== id || subflow.closed || subflow.phase === Phase.Connecting) continue;
         used = true;
-        this.counters.RmSubflow++;
         this.retire(now, subflow);
       }
       if (index >= 0 || used) this.host.pathManager.onWithdrawn(now, this, id);
@@ -1429,4 +1439,14 @@ export class MptcpConnection implements PathCommands {
     // What was received can still be read, as long as there is a reader.
     if (this.orphaned) this.ring.close();
   }
+}
+
+/** How well a subflow carries signals, from 0: not at all, over 1: it is ending, to 3. */
+function signalRank(subflow: Subflow): number {
+  if (subflow.phase === Phase.Closing) return 1;
+  // A server may speak on its initial subflow as soon as the third ACK is there.
+  const early = subflow.phase === Phase.Unproven && !subflow.active && !subflow.joined;
+  if (subflow.phase !== Phase.Proven && !early) return 0;
+  if (subflow.ending !== Ending.None) return 1;
+  return subflow.lossy || subflow.stale ? 2 : 3;
 }

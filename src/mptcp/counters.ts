@@ -70,6 +70,7 @@ export class MptcpCounters {
   RmAddrDrop = 0;
   RmAddrTx = 0;
   RmAddrTxDrop = 0;
+  /** Subflow closed because its address was removed here. (One closed on the peer's REMOVE_ADDR is no such event.) */
   RmSubflow = 0;
   MPPrioTx = 0;
   MPPrioRx = 0;

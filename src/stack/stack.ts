@@ -179,8 +179,10 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
     if (this.pathManager instanceof EndpointPathManager) this.pathManager.onAddressRemoved(now, address);
     for (const endpoint of [...this.demux]) {
       if (!endpoint.tuple.local.equals(address)) continue;
-      if (endpoint instanceof TcpConnection) endpoint.onAddressGone(now);
-      else if (endpoint instanceof Handshake) endpoint.closeSilently(now, CloseReason.AddressGone);
+      if (endpoint instanceof TcpConnection) {
+        if (endpoint.extension instanceof Subflow) this.counters.RmSubflow++;
+        endpoint.onAddressGone(now);
+      } else if (endpoint instanceof Handshake) endpoint.closeSilently(now, CloseReason.AddressGone);
       this.after(endpoint);
     }
   }

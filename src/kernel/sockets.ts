@@ -261,7 +261,8 @@ export function subflowTcpInfo(socket: SocketOrDescriptor): TcpInfo[] {
   const entry = Math.min(bytes.readUInt32LE(8), TCP_INFO_BYTES);
   const found: TcpInfo[] = [];
   for (let index = 0; index < subflowCount(bytes); index++) {
-    const at = SUBFLOW_HEADER + index * TCP_INFO_BYTES;
+    // The kernel writes entries of what it has or what it was asked for, whichever is shorter, side by side.
+    const at = SUBFLOW_HEADER + index * entry;
     if (at + entry > bytes.length) break;
     found.push(decodeTcpInfo(bytes.subarray(at, at + entry)));
   }

@@ -106,6 +106,13 @@ describe('kernel MPTCP sockets from Node', { skip: requireRoot() }, () => {
       info = await left.call<Info>('info', { connection: near });
     }
     assert.deepEqual(info.subflows.map(({ peer }) => peer.address).sort(), ['10.90.0.2', '10.90.1.2']);
+    assert.deepEqual(
+      info.subflowTcp.map(({ state, pathMtu }) => [state, pathMtu]),
+      [
+        [1, 1500],
+        [1, 1500],
+      ],
+    );
     assert.equal(client.countersSince(before).get('MPTcpExtMPJoinSynAckRx'), 1);
     await left.call('end', { connection: near });
     await right.call('removeEndpoint', { id: 9 });

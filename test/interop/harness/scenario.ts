@@ -16,7 +16,7 @@ import type { StackInfo, StackPath, StackSettings } from './stack-child.ts';
 
 /**
  * Stories about this stack and the kernel's: one namespace, one TUN device for each path, a program on either side. On
- * path n the kernel has 10.77.n.1 and fd77:n::1, and we 10.77.n.2 and fd77:n::2.
+ * path n the kernel has 10.77.n.1 and fd77:n+1::1, and we 10.77.n.2 and fd77:n+1::2.
  */
 
 export type Family = 4 | 6;
@@ -64,13 +64,15 @@ export interface Way {
 
 export interface ConnectOptions {
   readonly family?: Family;
-  /** Path whose addresses are used. Default 0. */
-  readonly path?: number;
+  /** The kernel's client opens a socket for both families and connects to an IPv4 address. */
+  readonly dual?: boolean;
   /** What each side opens. Default MPTCP. */
   readonly client?: 'tcp' | 'mptcp';
   readonly server?: 'tcp' | 'mptcp';
   readonly clientDoes?: Behaviour;
   readonly serverDoes?: Behaviour;
+  /** The client sends a byte, so that both are fully established. Default: when neither does anything by itself. */
+  readonly greet?: boolean;
   readonly timeout?: number;
 }
 
@@ -87,6 +89,8 @@ export interface EndpointOptions {
 export class Stream {
   readonly side: Side;
   readonly id: number;
+  /** Bytes given to `send` so far. */
+  given = 0;
 
   constructor(side: Side, id: number) {
     this.side = side;
@@ -99,6 +103,7 @@ export class Stream {
 
   /** Sends bytes of the pattern. Resolves when they have been handed over, not when they have arrived. */
   async send(bytes: number, options: { seed?: number; end?: boolean; timeout?: number } = {}): Promise<void> {
+    this.given += bytes;
     await this.call('source', { bytes, seed: options.seed ?? 1, end: options.end ?? false }, options.timeout);
   }
 
@@ -181,8 +186,8 @@ function kernelWays(info: KernelInfo): Way[] {
   return info.subflows.map(({ local, peer }, index) => {
     const tcp = info.subflowTcp[index];
     return {
-      local: local.address,
-      peer: peer.address,
+      local: unmapped(local.address),
+      peer: unmapped(peer.address),
       localPort: local.port,
       peerPort: peer.port,
       sent: tcp?.bytesSent ?? 0,
@@ -192,6 +197,11 @@ function kernelWays(info: KernelInfo): Way[] {
       backup: undefined,
     };
   });
+}
+
+/** IPv4 addresses of a socket for both families look like IPv6 ones. */
+function unmapped(address: string): string {
+  return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
 }
 
 function ourWays({ info }: StackInfo): Way[] {
@@ -229,7 +239,7 @@ export class Side {
 
   address(path: number, family: Family = 4): string {
     const last = this.isKernel ? 1 : 2;
-    return family === 4 ? `10.77.${path}.${last}` : `fd77:${path}::${last}`;
+    return family === 4 ? `10.77.${path}.${last}` : `fd77:${path + 1}::${last}`;
   }
 
   async listen(options: Behaviour & { protocol?: 'tcp' | 'mptcp'; port?: number } = {}): Promise<number> {
@@ -253,7 +263,9 @@ export class Side {
       address: this.address(path, family),
       id,
       ...(port === undefined ? {} : { port }),
-      ...(this.isKernel ? { flags: Object.keys(flags).filter((flag) => flags[flag as keyof typeof flags]) } : flags),
+      ...(this.isKernel
+        ? { flags: Object.keys(flags).filter((flag) => flags[flag as keyof typeof flags] === true) }
+        : flags),
     });
     return id;
   }
@@ -326,12 +338,18 @@ export class Scenario {
   async connect(from: Side, to: Side, options: ConnectOptions = {}): Promise<{ client: Stream; server: Stream }> {
     const family = options.family ?? (this.paths[0]!.addresses[0]!.ours.includes(':') ? 6 : 4);
     const port = await to.listen({ protocol: options.server ?? 'mptcp', ...options.serverDoes });
+    const mapped = options.dual === true && from.isKernel && family === 4 ? '::ffff:' : '';
     const { connection } = await from.child.call<{ connection: number }>(
       'connect',
-      { protocol: options.client ?? 'mptcp', host: to.address(options.path ?? 0, family), port, ...options.clientDoes },
+      { protocol: options.client ?? 'mptcp', host: mapped + to.address(0, family), port, ...options.clientDoes },
       options.timeout,
     );
-    return { client: new Stream(from, connection), server: await to.accept() };
+    const client = new Stream(from, connection);
+    const server = await to.accept();
+    if (options.greet ?? (options.clientDoes === undefined && options.serverDoes === undefined)) {
+      await this.transfer(client, server, 1);
+    }
+    return { client, server };
   }
 
   /** Waits until either end has so many subflows. */
@@ -343,7 +361,7 @@ export class Scenario {
     }
   }
 
-  /** Sends so many bytes one way, and checks that they arrive as they are. */
+  /** Sends so many bytes more one way, and checks that all sent so far have arrived as they are. */
   async transfer(
     from: Stream,
     to: Stream,
@@ -351,10 +369,12 @@ export class Scenario {
     options: { seed?: number; end?: boolean; timeout?: number; digest?: string } = {},
   ): Promise<PeerResult> {
     const seed = options.seed ?? 1;
-    const sent = from.send(bytes, { seed, end: options.end ?? false, ...only(options.timeout) });
-    const result = options.end === true ? await to.ended(options.timeout) : await to.received(bytes, options.timeout);
-    await sent;
-    this.check(result, seed, bytes, options.digest);
+    const total = from.given + bytes;
+    const [, result] = await Promise.all([
+      from.send(bytes, { seed, end: options.end ?? false, ...only(options.timeout) }),
+      options.end === true ? to.ended(options.timeout) : to.received(total, options.timeout),
+    ]);
+    this.check(result, seed, total, options.digest);
     return result;
   }
 
@@ -518,7 +538,7 @@ function stackPaths(options: ScenarioOptions): StackPath[] {
     addresses: families.map((family) =>
       family === 4
         ? { ours: `10.77.${index}.2`, kernel: `10.77.${index}.1`, prefixLength: 24 }
-        : { ours: `fd77:${index}::2`, kernel: `fd77:${index}::1`, prefixLength: 64 },
+        : { ours: `fd77:${index + 1}::2`, kernel: `fd77:${index + 1}::1`, prefixLength: 64 },
     ),
     ...(shape === undefined ? {} : { shape: bytesAndMilliseconds(shape) }),
   }));
@@ -547,6 +567,7 @@ async function explain(scenario: Scenario, capture: string | undefined): Promise
   };
   if (capture !== undefined) scenario.note(`capture: ${capture}`);
   await tell('our counters', () => scenario.ours.child.call('counters', {}, 2000));
+  await tell('our connections', () => scenario.ours.child.call('connections', {}, 2000));
   await tell("the kernel's counters", () => scenario.kernel.counters());
   await tell("the kernel's sockets", () => sockets(scenario.namespace.name));
   await tell('stop', () => scenario.ours.child.call('stop', {}, 2000));

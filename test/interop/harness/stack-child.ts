@@ -420,6 +420,14 @@ function act<T>(command: (now: number) => T): T {
   return result;
 }
 
+function inside(descriptor: number): object {
+  const mptcp = sockets.connectionOf(descriptor)?.mptcp ?? null;
+  if (mptcp === null) return {};
+  const { state, sendUna, sendNxt, sendWindowEnd, sendQueue, finOffset, receiveNext, receiveWindow, deadline } = mptcp;
+  const queue = { start: sendQueue.start, end: sendQueue.end, limit: sendQueue.limit };
+  return { state, sendUna, sendNxt, sendWindowEnd, queue, finOffset, receiveNext, receiveWindow, deadline };
+}
+
 interface StackEndpoint {
   readonly address: string;
   readonly id?: number;
@@ -469,6 +477,8 @@ serve(
         offload: path.offload,
         addresses: path.addresses.map(({ kernel, prefixLength }) => `${kernel}/${prefixLength}`),
       });
+      // Room for what the kernel sends in one go: losses are the business of filters and shapes.
+      ipCommands([`link set dev ${path.device} txqueuelen 10000`]);
       rules(path);
       routes(path);
       const filter = new FilteredIo(device);
@@ -581,6 +591,12 @@ serve(
     },
     info({ connection }: { connection: number }): StackInfo {
       return find(connection).info();
+    },
+    /** What is known of every connection that is open, for a reader of a failure. */
+    connections() {
+      return [...connections.values()]
+        .filter((connection) => !connection.closed)
+        .map((connection) => ({ result: connection.result(), ...connection.info(), ...inside(connection.descriptor) }));
     },
     counters() {
       return {

@@ -18,6 +18,8 @@ export interface MptcpConfig {
   blackholeTimeout: number;
   /** How long the answer to MP_FAIL may take (A7.08: TCP's maximum RTO). */
   failTimeout: number;
+  /** How often a path that looks dead is asked for a sign of life while others carry the data; 0: never. */
+  lossyProbeInterval: number;
   /** Floor of the data-level retransmission time. */
   minimumRto: number;
   /** Send the head of a full window again on a faster idle path. */
@@ -39,6 +41,7 @@ export function mptcpDefaults(): MptcpConfig {
     synRetransBeforeFallback: 2,
     blackholeTimeout: 3_600_000,
     failTimeout: 120_000,
+    lossyProbeInterval: 1000,
     minimumRto: 200,
     opportunisticRetransmission: true,
     maximumSendBuffer: 4_194_304,

@@ -113,6 +113,8 @@ export class MptcpConnection implements PathCommands {
   /** When a DATA_ACK that is overdue is asked for; Infinity when none is. */
   private solicitDeadline = Number.POSITIVE_INFINITY;
   private solicitations = 0;
+  /** When paths that look dead are asked for a sign of life; Infinity while none does. */
+  private probeDeadline = Number.POSITIVE_INFINITY;
   private needsUpdate = false;
   /** Subflows have an ending to be carried out by `update`. */
   private endings = false;
@@ -248,6 +250,7 @@ export class MptcpConnection implements PathCommands {
     return Math.min(
       this.retransmitDeadline,
       this.solicitDeadline,
+      this.probeDeadline,
       this.announcements.deadline,
       this.failDeadline,
       this.closeDeadline,
@@ -548,6 +551,29 @@ export class MptcpConnection implements PathCommands {
     subflow.keepOwnCopy();
     this.onSubflowReleased(now);
     this.needsUpdate = true;
+    this.armLossyProbe(now);
+  }
+
+  /**
+   * K08: RFC 6298's back-off would leave a path that came back unused for as long as it was away. While others carry
+   * the data an octet a second costs nothing, and its ACK says that the path lives.
+   */
+  private armLossyProbe(now: number): void {
+    const { lossyProbeInterval } = this.config;
+    if (lossyProbeInterval > 0 && this.probeDeadline === Number.POSITIVE_INFINITY) {
+      this.probeDeadline = now + lossyProbeInterval;
+    }
+  }
+
+  private probeLossy(now: number): void {
+    this.probeDeadline = Number.POSITIVE_INFINITY;
+    for (let index = 0; index < this.subflows.length; index++) {
+      const subflow = this.subflows[index]!;
+      if (!subflow.lossy || subflow.tcp === null || subflow.closed) continue;
+      subflow.tcp.solicitAcknowledgment();
+      this.needsUpdate = true;
+      this.armLossyProbe(now);
+    }
   }
 
   /** The link under `subflow` went down or came up: no need to wait for a timeout to find out. */
@@ -556,6 +582,8 @@ export class MptcpConnection implements PathCommands {
     if (!up) {
       subflow.lossy = true;
       this.onSubflowTimeout(now, subflow);
+    } else {
+      subflow.tcp.sender.onPathAlive(now);
     }
     this.needsUpdate = true;
   }
@@ -785,6 +813,7 @@ export class MptcpConnection implements PathCommands {
       picture.queued = subflow.end - sender.una;
       picture.congestionWindow = sender.congestion.window;
       picture.smoothedRtt = sender.rtt.smoothed;
+      picture.minimumRtt = sender.rtt.minimum;
       picture.pacingRate = sender.pacingRate;
       picture.segmentSize = sender.segmentSize;
       this.shareWindow(subflow, sender);
@@ -1288,6 +1317,7 @@ export class MptcpConnection implements PathCommands {
     this.announcements.onTimeout(now);
     if (this.announcements.deadline !== Number.POSITIVE_INFINITY) this.demandSignal(now);
     if (now >= this.solicitDeadline) this.solicit();
+    if (now >= this.probeDeadline) this.probeLossy(now);
     if (now >= this.retransmitDeadline) this.onRetransmitTimeout(now);
     if (now >= this.failDeadline) {
       // A7.08: the answer to MP_FAIL did not come.
@@ -1417,6 +1447,7 @@ export class MptcpConnection implements PathCommands {
   private setClosed(now: number, reason: number): void {
     if (this.closeReason >= 0) return;
     this.closeReason = reason;
+    this.probeDeadline = Number.POSITIVE_INFINITY;
     this.retransmitDeadline = Number.POSITIVE_INFINITY;
     this.solicitDeadline = Number.POSITIVE_INFINITY;
     this.failDeadline = Number.POSITIVE_INFINITY;

@@ -24,6 +24,8 @@ export interface SubflowView {
   readonly room: number;
   readonly congestionWindow: number;
   readonly smoothedRtt: number;
+  /** Shortest RTT of late; Infinity while unknown. */
+  readonly minimumRtt: number;
   /** 0 while unknown. */
   readonly pacingRate: number;
   /** Payload bytes per segment on the wire. */

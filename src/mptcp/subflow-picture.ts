@@ -10,6 +10,7 @@ export class SubflowPicture implements SubflowView {
   room = 0;
   congestionWindow = 0;
   smoothedRtt = 0;
+  minimumRtt = Number.POSITIVE_INFINITY;
   pacingRate = 0;
   segmentSize = 0;
 }

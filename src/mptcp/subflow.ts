@@ -654,6 +654,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   onSegment(now: number, segment: Segment, _packet: Packet): number {
     if (!Number.isNaN(this.plainShift)) return this.receivePlain(now, segment);
+    if (this.lossy) this.tcp?.sender.onPathAlive(now);
     const options = segment.mptcp;
     const present = options.present;
     let verdict: number = (present & SIGNALS) !== 0 ? Verdict.NotDuplicate : Verdict.Accept;

@@ -399,6 +399,13 @@ export class LossRecovery {
 
   // -------------------------------------------------------------------------------------------------------- undoing
 
+  /** What was taken for lost is lost: nothing of it will be undone. */
+  forbidUndo(): void {
+    this.undoPoint = -1;
+    this.undoOctets = -1;
+    this.frto = false;
+  }
+
   /** Remembers what may be undone later. */
   private beginUndo(): void {
     this.undoPoint = this.una;

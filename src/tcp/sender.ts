@@ -86,6 +86,8 @@ export class Sender {
 
   /** Octets sent again: by recovery, timeouts and loss probes. */
   retransmitted = 0;
+  /** When the path came back after an outage; nothing sent before is measured. */
+  private outageEnd = Number.NEGATIVE_INFINITY;
   /** The caller could not send the last plan. */
   private refused = false;
   private lastAckAt: number;
@@ -348,6 +350,7 @@ export class Sender {
 
   /** `rtt` is for the timeout, `path` for what wants no delayed ACK in it; -1 when that is not known. */
   private onSample(now: number, rtt: number, path: number): void {
+    if (now - rtt < this.outageEnd) return;
     this.rtt.onSample(rtt, Math.ceil(this.sample.inFlight / (2 * this.segmentSize)));
     this.measuredSinceProbe = true;
     if (path < 0) return;
@@ -376,6 +379,19 @@ export class Sender {
 
   // ------------------------------------------------------------------------------------------------------- timers
 
+  /**
+   * Something was heard of a path on which nothing was acknowledged for several timeouts: the next retransmission need
+   * not wait for the end of a long back-off. What was under way meanwhile is lost, even if an ACK of something older
+   * would have the timeouts look spurious (RFC 5682); and how long the path was away says nothing of its RTT.
+   */
+  onPathAlive(now: number): void {
+    if (this.timeouts === 0 || this.una >= this.nxt) return;
+    this.outageEnd = now;
+    this.rtt.endBackOff();
+    this.recovery.forbidUndo();
+    this.timers.set(Timer.Retransmission, now);
+  }
+
   /** Returns `TimeoutOutcome` bits. Harmless when nothing is due. */
   onTimeout(now: number): number {
     const { timers } = this;
@@ -393,7 +409,10 @@ export class Sender {
       this.armRetransmission(now, this.rtt.rto);
       outcome |= TimeoutOutcome.Output;
     }
-    if (timers.take(Timer.Retransmission, now)) outcome |= this.onRetransmissionTimer(now);
+    if (timers.take(Timer.Retransmission, now)) {
+      outcome |= this.onRetransmissionTimer(now);
+      if (now === this.outageEnd) this.recovery.forbidUndo();
+    }
     if (timers.take(Timer.Persist, now)) outcome |= this.onPersistTimer(now);
     return outcome;
   }
@@ -414,7 +433,7 @@ export class Sender {
     const { board, config, recovery } = this;
     const { head } = board;
     if (head === null) return TimeoutOutcome.None;
-    if (this.userTimeout > 0 && now - this.stalledSince >= this.userTimeout) return TimeoutOutcome.Abort;
+    if (this.userTimeout > 0 && now >= this.stalledSince + this.userTimeout) return TimeoutOutcome.Abort;
     // RFC 9293 §3.8.3: R2, as a number of retransmissions. A peer that shrank its window to nothing and still answers
     // is alive (§3.8.6: "SHOULD NOT time out the connection").
     const shrunk = this.wnd === 0 && now - this.lastAckAt < config.maximumRto;
@@ -439,7 +458,7 @@ export class Sender {
     if (this.una < this.nxt || !this.plan.hasUnsent) return TimeoutOutcome.None;
     if (this.persistBackOff === 0) this.persistingSince = now;
     // As Linux: RFC 5482's timeout covers data that stays unsent for want of a window, too.
-    else if (this.userTimeout > 0 && now - this.persistingSince >= this.userTimeout) return TimeoutOutcome.Abort;
+    else if (this.userTimeout > 0 && now >= this.persistingSince + this.userTimeout) return TimeoutOutcome.Abort;
     // "A TCP implementation MAY keep its offered receive window closed indefinitely": as long as it answers.
     if (this.probesUnanswered >= this.retries && this.userTimeout === 0) return TimeoutOutcome.Abort;
     this.windowProbeDue = true;

@@ -163,7 +163,8 @@ export class TcpStream {
   abort(now: number): void {
     this.released = true;
     this.writeFinished = true;
-    if (this.connection !== null) this.connection.abort(now);
+    if (this.closed) this.onEnded(now);
+    else if (this.connection !== null) this.connection.abort(now);
     else this.handshake.abort(now);
   }
 

@@ -22,7 +22,7 @@ export class LowestLinger implements Scheduler {
     for (let index = 0; index < subflows.length; index++) {
       const view = subflows[index]!;
       if (!view.active || view.lossy || (normal && view.backup)) continue;
-      if (fastest < 0 || view.smoothedRtt < subflows[fastest]!.smoothedRtt) fastest = index;
+      if (fastest < 0 || expectedRtt(view) < expectedRtt(subflows[fastest]!)) fastest = index;
       if (view.room <= 0 && request.window > 0) continue;
       const linger = this.linger(view);
       // Of equals, idle ones above all, the one with the shortest way.
@@ -110,8 +110,21 @@ function hasNormal(subflows: readonly SubflowView[]): boolean {
  * of `slow`, `fast` could send more than the window has beside what `slow` holds.
  */
 function holdsUp(slow: SubflowView, fast: SubflowView, request: ScheduleRequest): boolean {
-  if (fast.smoothedRtt <= 0 || slow.smoothedRtt <= fast.smoothedRtt) return false;
+  const roundTrip = expectedRtt(slow);
+  if (fast.smoothedRtt <= 0 || roundTrip <= fast.smoothedRtt) return false;
   const rate = fast.congestionWindow / fast.smoothedRtt;
-  const sentMeanwhile = rate * slow.smoothedRtt;
+  const sentMeanwhile = rate * roundTrip;
   return sentMeanwhile > request.window + request.outstanding - (slow.queued + slow.segmentSize);
 }
+
+/**
+ * What the next bytes will take there and back. On a path without anything in flight the smoothed RTT is old news: the
+ * queues it saw are gone, or the path was dead meanwhile and is back. Near its minimum it deserves a new look (K08).
+ */
+function expectedRtt(view: SubflowView): number {
+  if (view.queued > 0 || !Number.isFinite(view.minimumRtt)) return view.smoothedRtt;
+  return Math.min(view.smoothedRtt, IDLE_RTT * view.minimumRtt);
+}
+
+/** Multiple of the shortest RTT that an idle path is expected to have at most. */
+const IDLE_RTT = 2;

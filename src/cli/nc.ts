@@ -187,7 +187,7 @@ class Session {
     const stream = this.queue.shift();
     if (stream === undefined) return;
     const peer = stream.peerEndpoint;
-    if (peer !== undefined) this.say(`connection from ${endpointText(peer.address, peer.port)}, ${kindOf(stream)}`);
+    if (peer !== undefined) this.say(`connection from ${endpointText(peer.address, peer.port)}, ${this.kind(stream)}`);
     stream.handler = this.handler();
     this.begin(stream);
     stream.resume();
@@ -201,7 +201,7 @@ class Session {
       if (this.isOver) return;
       try {
         const stream = await this.connectTo(address);
-        this.say(`connected to ${endpointText(address, call.port)}, ${kindOf(stream)}`);
+        this.say(`connected to ${endpointText(address, call.port)}, ${this.kind(stream)}`);
         this.begin(stream);
         return;
       } catch (error) {
@@ -358,8 +358,8 @@ class Session {
     const received = `${formatBytes(stream.bytesReceived)} received (${formatRate(stream.bytesReceived, elapsed)})`;
     const rows = Object.entries(counters).map(([name, value]) => [name, formatCount(value)] as const);
     process.stderr.write(
-      `${sent}, ${received} in ${formatMilliseconds(elapsed)}, ${kindText(info)}\n` +
-        `${pathTable(ledger.figures)}${pairs(rows)}`,
+      `${sent}, ${received} in ${formatMilliseconds(elapsed)}, ${this.kind(stream)}\n` +
+        `${pathTable(ledger.figures, ['sent', 'received'], elapsed)}${pairs(rows)}`,
     );
   }
 
@@ -390,6 +390,13 @@ class Session {
     return this.exitCode;
   }
 
+  /** What the connection is, and why when it is less than was asked for. */
+  private kind(stream: Stream): string {
+    const { multipath = false, fallback } = stream.info() ?? {};
+    if (multipath) return 'Multipath TCP';
+    return this.call.multipath && fallback !== undefined ? `TCP (${fallback})` : 'TCP';
+  }
+
   private say(text: string): void {
     if (this.call.verbose) this.complain(text);
   }
@@ -403,12 +410,3 @@ const SIGNALS = [
   ['SIGINT', 130],
   ['SIGTERM', 143],
 ] as const;
-
-function kindOf(stream: Stream): string {
-  return kindText(stream.info());
-}
-
-function kindText(info: { multipath: boolean; fallback: string | undefined } | undefined): string {
-  if (info === undefined) return 'closed';
-  return info.multipath ? 'Multipath TCP' : `TCP${info.fallback === undefined ? '' : ` (${info.fallback})`}`;
-}

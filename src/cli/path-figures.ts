@@ -65,11 +65,16 @@ export function withPort(address: string, port: number): string {
 }
 
 /**
- * One line for each subflow. Directions in which nothing went are left out.
+ * One line for each subflow.
  *
- * @param milliseconds that the figures are of; 0: no rates
+ * @param directions to show @param milliseconds that the figures are of; 0: no rates
  */
-export function pathTable(paths: readonly PathFigures[], milliseconds = 0, indent = ''): string {
+export function pathTable(
+  paths: readonly PathFigures[],
+  directions: readonly ('sent' | 'received')[],
+  milliseconds = 0,
+  indent = '',
+): string {
   const columns: { head: string; cells: string[] }[] = [];
   const add = (head: string, cell: (path: PathFigures) => string): void => {
     columns.push({ head, cells: paths.map(cell) });
@@ -77,9 +82,8 @@ export function pathTable(paths: readonly PathFigures[], milliseconds = 0, inden
   if (paths.some((path) => !path.local.includes(path.name))) add('path', (path) => path.name);
   add('local', (path) => path.local);
   add('peer', (path) => path.peer);
-  for (const direction of ['sent', 'received'] as const) {
+  for (const direction of directions) {
     const whole = paths.reduce((sum, path) => sum + path[direction], 0);
-    if (whole === 0) continue;
     add(direction, (path) => formatBytes(path[direction]));
     if (milliseconds > 0) add('rate', (path) => formatRate(path[direction], milliseconds));
     add('share', (path) => formatShare(path[direction], whole));

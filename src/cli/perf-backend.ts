@@ -90,7 +90,7 @@ export class UserspaceBackend implements PerfBackend {
       const handler: StreamHandler = {
         onConnect: (connected) => {
           clearTimeout(timer);
-          resolve(new UserspaceConnection(connected, this.opened));
+          resolve(new UserspaceConnection(connected, this.opened, this.multipath));
         },
         onClose: (error) => {
           clearTimeout(timer);
@@ -114,7 +114,7 @@ export class UserspaceBackend implements PerfBackend {
     const listener = this.opened.host.listen(
       { port, multipath: this.multipath, ...(address === undefined ? {} : { address }) },
       (stream) => {
-        const connection = new UserspaceConnection(stream, this.opened);
+        const connection = new UserspaceConnection(stream, this.opened, this.multipath);
         onConnection(connection);
         return stream.handler;
       },
@@ -138,9 +138,11 @@ class UserspaceConnection implements PerfConnection {
   listener: PerfListener = SILENT;
   private readonly stream: Stream;
   private readonly ledger: PathLedger;
+  private readonly wantsMultipath: boolean;
 
-  constructor(stream: Stream, opened: CommandHost) {
+  constructor(stream: Stream, opened: CommandHost, wantsMultipath: boolean) {
     this.stream = stream;
+    this.wantsMultipath = wantsMultipath;
     this.ledger = new PathLedger((address) => opened.pathOf(address));
     const { localEndpoint: local, peerEndpoint: peer } = stream;
     this.local = local === undefined ? '' : endpointText(local.address, local.port);
@@ -171,7 +173,8 @@ class UserspaceConnection implements PerfConnection {
   look(): ConnectionFigures {
     const info = this.stream.info();
     this.ledger.update(info);
-    return { multipath: info?.multipath ?? false, fallback: info?.fallback, paths: this.ledger.figures };
+    const fallback = this.wantsMultipath ? info?.fallback : undefined;
+    return { multipath: info?.multipath ?? false, fallback, paths: this.ledger.figures };
   }
 }
 

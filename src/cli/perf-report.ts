@@ -27,6 +27,9 @@ interface Interval {
   readonly rows: readonly IntervalRow[];
 }
 
+/** Milliseconds between two looks at the subflows. */
+const WATCH_INTERVAL = 200;
+
 /** What one test prints: a line for each connection and interval, then sums, subflows and counters; or JSON. */
 export class PerfReport {
   private readonly terminal: Terminal;
@@ -37,6 +40,7 @@ export class PerfReport {
   private beganAt = 0;
   private lastAt = 0;
   private timer: NodeJS.Timeout | undefined;
+  private watch: NodeJS.Timeout | undefined;
   private cpu = process.cpuUsage();
   private elapsed = 0;
 
@@ -53,6 +57,8 @@ export class PerfReport {
     this.cpu = process.cpuUsage();
     const { interval, json } = this.options;
     if (interval > 0) this.timer = setInterval(() => this.tick(), interval);
+    // Subflows come and go: their figures are kept while they can be had.
+    this.watch = setInterval(() => this.look(), WATCH_INTERVAL);
     if (json) return;
     const { connection, header } = streams[0]!;
     const { multipath, fallback } = connection.look();
@@ -60,7 +66,9 @@ export class PerfReport {
     const what = [
       `${count} ${multipath ? 'Multipath TCP' : 'TCP'} connection${count === 1 ? '' : 's'}${fallback === undefined ? '' : ` (${fallback})`}`,
       directionText(header!.directions, this.options.role),
-      header!.duration > 0 ? `${header!.duration / 1000} s` : `${formatBytes(header!.bytes)} each`,
+      header!.duration > 0
+        ? `${header!.duration / 1000} s`
+        : `${formatBytes(header!.bytes)}${count === 1 ? '' : ' each'}`,
       `${this.options.backend} stack`,
     ];
     const peer = this.options.role === 'client' ? `to ${connection.peer}` : `from ${connection.peer}`;
@@ -69,13 +77,23 @@ export class PerfReport {
 
   stop(): void {
     clearInterval(this.timer);
+    clearInterval(this.watch);
+    // What came after the last whole interval, if that is worth a line.
+    const { interval } = this.options;
+    if (this.timer !== undefined && performance.now() - this.lastAt > interval / 10) this.tick(true);
     this.timer = undefined;
     this.elapsed = performance.now() - this.beganAt;
   }
 
-  private tick(): void {
+  private look(): void {
+    for (const stream of this.streams) if (!stream.isClosed) stream.figures();
+  }
+
+  private tick(isLast = false): void {
+    this.look();
     const now = performance.now();
     const interval: Interval = { from: this.lastAt - this.beganAt, to: now - this.beganAt, rows: this.rows() };
+    if (isLast && interval.rows.every(({ bytes }) => bytes === 0)) return;
     this.lastAt = now;
     this.intervals.push(interval);
     if (this.options.json) return;
@@ -143,7 +161,11 @@ export class PerfReport {
       const kind = multipath ? 'Multipath TCP' : `TCP${fallback === undefined ? '' : ` (${fallback})`}`;
       const plural = paths.length === 1 ? '' : 's';
       text += `${idText(stream.header!.number)}  ${kind}, ${paths.length} ${multipath ? `subflow${plural}` : `path${plural}`}\n`;
-      text += pathTable(paths, durationOf(stream), '  ');
+      const directions = [
+        ...(stream.isSender ? (['sent'] as const) : []),
+        ...(stream.isReceiver ? (['received'] as const) : []),
+      ];
+      text += pathTable(paths, directions, durationOf(stream), '  ');
     }
     text += `processor: ${(cpu * 100).toFixed(0)} % of one core\n`;
     if (counters !== undefined) {

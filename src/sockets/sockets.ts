@@ -115,8 +115,12 @@ export class Sockets {
       if (value !== undefined && !(value >= 0)) return -Errno.EINVAL;
     }
     Object.assign(socket.settings, settings);
-    const { connection } = socket;
-    if (connection !== null) this.apply(connection, settings);
+    const { connection, listener } = socket;
+    if (listener !== null) listener.tcp = overrides(socket.settings);
+    if (connection !== null) {
+      connection.tcp = overrides(socket.settings);
+      this.apply(connection, settings);
+    }
     return 0;
   }
 
@@ -145,6 +149,7 @@ export class Sockets {
         port: socket.bound?.port ?? 0,
         multipath: socket.multipath,
         backlog: Math.max(0, backlog),
+        tcp: overrides(socket.settings),
         ...(address === undefined ? {} : { address }),
       });
     } catch (error) {
@@ -164,7 +169,6 @@ export class Sockets {
     const accepted = new Socket(socket.family, connection.mptcp !== null);
     accepted.connection = connection;
     Object.assign(accepted.settings, socket.settings);
-    this.apply(connection, socket.settings);
     const number = this.open(accepted);
     this.stack.attach(connection, number);
     return number;
@@ -361,7 +365,7 @@ export class Sockets {
   private apply(connection: Connection, settings: SocketSettings): void {
     const { mptcp, stream } = connection;
     if (settings.receiveBuffer !== undefined) (mptcp?.ring ?? stream!.sink).setLimit(settings.receiveBuffer);
-    if (settings.sendBuffer !== undefined) (mptcp?.sendQueue ?? stream!.source).setLimit(settings.sendBuffer);
+    if (settings.sendBuffer !== undefined) (mptcp ?? stream!).setSendBuffer(settings.sendBuffer);
     const tcps = mptcp !== null ? mptcp.subflows.map((subflow) => subflow.tcp) : [stream!.connection];
     for (const tcp of tcps) {
       if (tcp === null) continue;

@@ -1,5 +1,6 @@
 import { ConnectionEvent, type MptcpConnection } from '../mptcp/connection.ts';
 import { FallbackReason } from '../mptcp/fallback.ts';
+import type { TcpConfig } from '../tcp/config.ts';
 import { type Endpoint, EndpointEvent, type Tuple } from '../tcp/endpoint.ts';
 import type { TcpStream } from '../tcp/stream.ts';
 import { Handle, Ready } from './handle.ts';
@@ -24,6 +25,8 @@ export class Connection extends Handle {
   /** The listener it came from, until it is accepted. */
   listener: Listener | null = null;
   established = false;
+  /** Settings that differ from the stack's, for its further subflows too; undefined for none. */
+  tcp: Partial<TcpConfig> | undefined = undefined;
   /** Waits in the stack's list for an update. */
   dirty = false;
   private readonly host: ConnectionHost;

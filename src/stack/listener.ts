@@ -1,3 +1,4 @@
+import type { TcpConfig } from '../tcp/config.ts';
 import type { Address } from '../wire/address.ts';
 import type { Connection } from './connection.ts';
 import { Handle } from './handle.ts';
@@ -13,6 +14,8 @@ export class Listener extends Handle {
   /** MP_CAPABLE is answered; plain clients are served all the same (A2.24). */
   readonly multipath: boolean;
   backlog: number;
+  /** Settings of its connections that differ from the stack's; undefined for none. */
+  tcp: Partial<TcpConfig> | undefined = undefined;
   /** Handshakes in SYN-RECEIVED. */
   halfOpen = 0;
   closed = false;

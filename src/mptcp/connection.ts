@@ -583,7 +583,7 @@ export class MptcpConnection implements PathCommands {
       subflow.lossy = true;
       this.onSubflowTimeout(now, subflow);
     } else {
-      subflow.tcp.sender.onPathAlive(now);
+      subflow.onPathAlive(now);
     }
     this.needsUpdate = true;
   }
@@ -1357,6 +1357,8 @@ export class MptcpConnection implements PathCommands {
         if (subflow.phase === Phase.Closing) continue;
         subflow.wantsDataFin = true;
         subflow.tcp?.demandAcknowledgment(now);
+        // A peer that took it for plain TCP has nothing to say to pure ACKs: let it show what it is (A8.08).
+        if (subflow.phase === Phase.Unproven) subflow.tcp?.solicitAcknowledgment();
       }
     }
     this.needsUpdate = true;

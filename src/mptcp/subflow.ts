@@ -654,7 +654,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   onSegment(now: number, segment: Segment, _packet: Packet): number {
     if (!Number.isNaN(this.plainShift)) return this.receivePlain(now, segment);
-    if (this.lossy) this.tcp?.sender.onPathAlive(now);
+    if (this.lossy) this.onPathAlive(now);
     const options = segment.mptcp;
     const present = options.present;
     let verdict: number = (present & SIGNALS) !== 0 ? Verdict.NotDuplicate : Verdict.Accept;
@@ -1022,6 +1022,13 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       this.connection.counters.SubflowRecover++;
     }
     this.connection.onSubflowProgress(now, this);
+  }
+
+  /** Something came from the peer, or the link below came up. With nothing in flight no acknowledgment will follow. */
+  onPathAlive(now: number): void {
+    const { sender } = this.tcp!;
+    sender.onPathAlive(now);
+    if (sender.una === sender.nxt) this.lossy = false;
   }
 
   onRetransmissionTimeout(now: number, _count: number): void {

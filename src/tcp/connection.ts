@@ -546,9 +546,12 @@ export class TcpConnection extends Endpoint {
     if (this.current !== State.Closed) this.receiver.ackNow = true;
   }
 
-  /** Makes the peer send an ACK now, with what its options say by now. Nothing when no octet was ever acknowledged. */
+  /** Makes the peer send an ACK now, with what its options say by now. */
   solicitAcknowledgment(): void {
-    if (!this.hasEnded && this.sender.una > 1) this.solicitationOwed = true;
+    if (this.hasEnded) return;
+    // Before the first octet there is none to repeat: an ACK from before the window is answered as well.
+    if (this.sender.una > 1) this.solicitationOwed = true;
+    else this.probeOwed = true;
   }
 
   /** Times in ms (RFC 9293 §3.8.4: off unless asked for, two hours or more by default). */

@@ -626,14 +626,6 @@ export class TcpConnection extends Endpoint {
       }
       this.polling = false;
     }
-    if (this.probeOwed) {
-      this.transmitKeepAlive(now, out, packet);
-      return true;
-    }
-    if (this.solicitationOwed) {
-      this.transmitSolicitation(now, out, packet);
-      return true;
-    }
     if (receiver.ackNow) {
       this.transmitAck(now, out, packet);
       return true;
@@ -649,6 +641,15 @@ export class TcpConnection extends Endpoint {
         this.environment.counters.TCPInvariant++;
         this.invariant = 'extension wants ACKs without end';
       }
+    }
+    // Last: the peer heeds neither acknowledgment nor options of a segment that lies before its window.
+    if (this.probeOwed) {
+      this.transmitKeepAlive(now, out, packet);
+      return true;
+    }
+    if (this.solicitationOwed) {
+      this.transmitSolicitation(now, out, packet);
+      return true;
     }
     return false;
   }

@@ -74,8 +74,8 @@ function allGroups(): Group[] {
     { name: 'layers', files: layers.map((name) => join('test', name)).sort(), limit: 60, serial: false },
     folder('unit', 120),
     folder('script', 120),
-    folder('property', 180),
-    folder('simulation', 300),
+    folder('property', 600),
+    folder('simulation', 400),
     folder('compliance', 240),
     folder('fuzz', 180),
     folder('interop', 300, true),
@@ -209,7 +209,10 @@ async function runGroups(groups: readonly Group[], environment: NodeJS.ProcessEn
   const results: FileResult[] = [];
   const parallel: [Group, string][] = [];
   const serial: [Group, string][] = [];
-  for (const group of groups) for (const file of group.files) (group.serial ? serial : parallel).push([group, file]);
+  // What may take longest comes first, so that the others fill the time beside it.
+  for (const group of [...groups].sort((one, other) => other.limit - one.limit)) {
+    for (const file of group.files) (group.serial ? serial : parallel).push([group, file]);
+  }
   const work = async (queue: [Group, string][]): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       results.push(await runFile(next[0], next[1], environment));

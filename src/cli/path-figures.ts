@@ -32,7 +32,7 @@ export class PathLedger {
 
   update(info: ConnectionInfo | undefined): void {
     if (info === undefined) return;
-    for (const path of info.paths) {
+    for (const path of [...info.past, ...info.paths]) {
       const key = `${path.local} ${path.localPort} ${path.peer} ${path.peerPort}`;
       this.byTuple.set(key, this.figuresOf(path, this.byTuple.get(key)));
     }

@@ -52,6 +52,8 @@ const PEER_ADDRESSES = 8;
 const SOLICITATIONS = 6;
 /** Joins that wait to be started. */
 const JOIN_REQUESTS = 16;
+/** Subflows that are over and remembered for their figures. */
+const PAST_SUBFLOWS = 8;
 
 /**
  * One MPTCP connection (RFC 8684): a byte stream in data offsets over its subflows. Owns the rope of unacknowledged
@@ -139,6 +141,8 @@ export class MptcpConnection implements PathCommands {
   private nextSubflowId = 1;
   /** Subflows that ended since the host asked last; it lets their endpoints say their last word. */
   private readonly ended: Subflow[] = [];
+  /** Subflows that are over, the latest last, for their figures; no more than `PAST_SUBFLOWS`. */
+  readonly past: Subflow[] = [];
   readonly announcements: Announcements;
   readonly peerAddresses: PeerAddress[] = [];
   /** Joins the path manager asked for; the host takes them with `takeJoin`. */
@@ -608,6 +612,8 @@ export class MptcpConnection implements PathCommands {
       this.subflows.splice(index, 1);
       this.pictures.splice(index, 1);
       this.ended.push(subflow);
+      this.past.push(subflow);
+      if (this.past.length > PAST_SUBFLOWS) this.past.shift();
       this.needsUpdate = true;
     }
     if (this.closeReason >= 0 || this.state === State.Closed) {

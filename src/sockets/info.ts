@@ -50,6 +50,8 @@ export interface ConnectionInfo {
   /** Subflows ever, the initial one included. */
   readonly subflowsTotal: number;
   readonly paths: readonly PathInfo[];
+  /** The last figures of subflows that are over; of the eight that ended last. */
+  readonly past: readonly PathInfo[];
 }
 
 const PHASES = ['connecting', 'unproven', 'established', 'closing', 'closed'] as const;
@@ -69,6 +71,7 @@ export function connectionInfo(connection: Connection): ConnectionInfo {
       retransmits: mptcp.retransmits,
       subflowsTotal: mptcp.subflowsTotal,
       paths: mptcp.subflows.map(subflowInfo),
+      past: mptcp.past.map(subflowInfo),
     };
   }
   const tcp = stream!.connection;
@@ -105,6 +108,7 @@ export function connectionInfo(connection: Connection): ConnectionInfo {
         ...senderFigures(tcp),
       },
     ],
+    past: [],
   };
 }
 

@@ -385,7 +385,12 @@ export class Sender {
    * would have the timeouts look spurious (RFC 5682); and how long the path was away says nothing of its RTT.
    */
   onPathAlive(now: number): void {
-    if (this.timeouts === 0 || this.una >= this.nxt) return;
+    const { head } = this.board;
+    if (this.timeouts === 0 || head === null) return;
+    // The peer may go on sending on a path that is dead the other way, or be about to acknowledge what went out since:
+    // no more than the timer would do without its back-off, and none of that counts towards giving up.
+    if (now - head.sentAt < this.rtt.base) return;
+    this.recovery.timeouts--;
     this.outageEnd = now;
     this.rtt.endBackOff();
     this.recovery.forbidUndo();

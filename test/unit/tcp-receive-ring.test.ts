@@ -65,14 +65,28 @@ test('C38 autotuning: a reader that takes more than half of the limit in a round
   equal(ring.adjust(300, 0), false, 'the round trip is not known');
 });
 
-test('C38 a limit set by hand ends autotuning, and what was held stays', () => {
+test('C38 a limit set by hand ends autotuning, and what was held or offered stays', () => {
   const ring = new ReceiveRing(10_000, 100_000);
   ring.write(0, 1, bytesFrom(1, 5000), 0, 5000);
   ring.advance(0, 5001);
   ring.setLimit(2000);
-  equal(ring.limit, 5000);
-  equal(ring.maximum, 5000);
+  equal(ring.maximum, 2000);
   equal(ring.readable, 5000);
+  // The right edge that the peer knows stands until reading has come within the new limit of it.
+  for (const [count, limit] of [
+    [0, 10_000],
+    [5000, 5000],
+  ] as const) {
+    ring.consume(count);
+    equal(ring.limit, limit);
+    equal(ring.read + ring.limit, 10_001);
+  }
+  ring.write(0, 5001, bytesFrom(5001, 5000), 0, 5000);
+  ring.advance(0, 10_001);
+  ring.consume(5000);
+  equal(ring.limit, 2000);
+  ring.setLimit(4000);
+  equal(ring.limit, 4000);
 });
 
 test('C38 memory that a burst took is given back', () => {

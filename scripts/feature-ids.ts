@@ -81,12 +81,17 @@ export function citedIds(text: string): string[] {
   return [...ids];
 }
 
-const CALL =
-  /(?<![\w.])(?:t\.)?(?:test|it|describe|suite)(?:\.only)?\(\s*('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`)/g;
+const TEXT = String.raw`('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|\`(?:[^\`\\]|\\.)*\`)`;
+
+/** Calls that make a test or a suite, `interop` of the harness among them; and the `title:` of a row in a table of tests. */
+const TITLE = new RegExp(
+  String.raw`(?:(?<![\w.])(?:t\.)?(?:test|it|describe|suite|interop)(?:\.only)?\(|(?<![\w.])title:)\s*${TEXT}`,
+  'g',
+);
 
 /** Titles of tests and suites in a source text; of a template, its text with the holes left in. */
 export function titlesIn(text: string): string[] {
-  return [...text.matchAll(CALL)].map((match) => match[1]!.slice(1, -1));
+  return [...text.matchAll(TITLE)].map((match) => match[1]!.slice(1, -1));
 }
 
 /** What the sources of the tests claim. */

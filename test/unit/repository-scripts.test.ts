@@ -27,6 +27,7 @@ test('titles are found in every form of call and quote', () => {
   assert.deepEqual(titlesIn(call('test', "'one'") + call('  describe', '"it\'s two"')), ['one', "it's two"]);
   assert.deepEqual(titlesIn(call('await t.test', '`three $' + '{name}`')), ['three $' + '{name}']);
   assert.deepEqual(titlesIn(call('it', "\n  'four'")), ['four']);
+  assert.deepEqual(titlesIn(call('interop', "'five'") + "{ title: 'six', }"), ['five', 'six']);
   assert.deepEqual(titlesIn(call('pattern.test', "'none'") + call('contest', "'none'")), []);
 });
 

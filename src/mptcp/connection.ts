@@ -551,7 +551,7 @@ export class MptcpConnection implements PathCommands {
     let alternative = false;
     for (const other of this.subflows) if (other !== subflow && other.usable && !other.lossy) alternative = true;
     if (!alternative) return;
-    this.reinject(subflow);
+    this.reinject(subflow, true);
     subflow.keepOwnCopy();
     this.onSubflowReleased(now);
     this.needsUpdate = true;
@@ -592,9 +592,12 @@ export class MptcpConnection implements PathCommands {
     this.needsUpdate = true;
   }
 
-  /** Everything of `subflow` that is not DATA_ACKed is to be sent again. */
-  private reinject(subflow: Subflow): void {
-    subflow.forEachUnacknowledged((start, end) => {
+  /**
+   * What `subflow` has to bring is to be sent again: with `travelling` what it did not deliver, otherwise everything
+   * that was not DATA_ACKed, for what a peer acknowledges on a subflow that it is about to give up may never count.
+   */
+  private reinject(subflow: Subflow, travelling: boolean): void {
+    subflow.forEachUnacknowledged(travelling, (start, end) => {
       const from = Math.max(start, this.sendUna);
       if (from < end) this.reinjections.add(from, end, subflow.id);
     });
@@ -630,7 +633,7 @@ export class MptcpConnection implements PathCommands {
       this.finish(now, subflow.closeReason);
       return;
     }
-    this.reinject(subflow);
+    this.reinject(subflow, false);
     this.onSubflowReleased(now);
     this.needsUpdate = true;
     this.host.pathManager.onSubflowClosed(now, this, subflow);
@@ -991,6 +994,7 @@ export class MptcpConnection implements PathCommands {
     this.solicitDeadline = Number.POSITIVE_INFINITY;
     this.retransmitBackoff = 0;
     this.reinjections.releaseBelow(ack);
+    for (let index = 0; index < this.subflows.length; index++) this.subflows[index]!.forget();
     this.onSubflowReleased(now);
     this.events |= ConnectionEvent.Writable;
     this.needsUpdate = true;
@@ -1196,7 +1200,7 @@ export class MptcpConnection implements PathCommands {
 
   /** A path is given up in an orderly way: its data goes to the others at once. */
   retire(now: number, subflow: Subflow): void {
-    this.reinject(subflow);
+    this.reinject(subflow, false);
     subflow.keepOwnCopy();
     this.onSubflowReleased(now);
     this.end(subflow, Ending.Shutdown);
@@ -1380,7 +1384,7 @@ export class MptcpConnection implements PathCommands {
       subflow.stale = true;
       this.counters.SubflowStale++;
       this.events |= ConnectionEvent.SubflowsChanged;
-      this.reinject(subflow);
+      this.reinject(subflow, true);
       subflow.keepOwnCopy();
       this.onSubflowReleased(now);
       return;

@@ -121,11 +121,15 @@ export class Mappings {
     return at;
   }
 
-  /** Forgets mappings that lie wholly below `offset`. */
-  releaseBelow(offset: number): void {
+  /**
+   * Forgets mappings that lie wholly below subflow offset `offset` and data offset `dataOffset`; a mapping that stays
+   * keeps those behind it.
+   */
+  releaseBelow(offset: number, dataOffset: number): void {
     while (this.count > 0) {
       const at = (this.head & this.mask) * FIELDS;
-      if (this.ring[at]! + this.ring[at + 2]! > offset) return;
+      const length = this.ring[at + 2]!;
+      if (this.ring[at]! + length > offset || this.ring[at + 1]! + length > dataOffset) return;
       this.head = (this.head + 1) & this.mask;
       this.count--;
       if (this.cursor > 0) this.cursor--;

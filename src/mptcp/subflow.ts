@@ -91,6 +91,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   /** One past the last subflow offset mapped (`ByteSource.end`). */
   end = 1;
   private readonly sent = new Mappings();
+  /** Subflow offset up to which the peer acknowledged. */
+  private acknowledged = 1;
   private readonly received = new Mappings();
   /** Sent mappings are not in the order of data: something was reinjected here. */
   private unordered = false;
@@ -226,10 +228,20 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
         this.connection.onPlainAcknowledged(now, acknowledged);
       }
     }
-    this.sent.releaseBelow(offset);
-    if (this.sent.count === 0) this.unordered = false;
+    this.acknowledged = offset;
+    this.forget();
     if (this.own !== null && offset >= this.ownStart + this.own.length) this.own = null;
     this.connection.onSubflowReleased(now);
+  }
+
+  /**
+   * Forgets mappings that nobody can ask for any more. A peer may acknowledge bytes on a subflow and drop them with it
+   * before they count as data: until the DATA_ACK it is to be known what went here (RFC 8684 §3.3.6, A9.12).
+   */
+  forget(): void {
+    const { sendUna, fallenBack } = this.connection;
+    this.sent.releaseBelow(this.acknowledged, fallenBack ? Number.POSITIVE_INFINITY : sendUna);
+    if (this.sent.count === 0) this.unordered = false;
   }
 
   /** Lowest data offset whose bytes this subflow may still need from the rope; Infinity when none. */
@@ -239,7 +251,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     const ownEnd = this.own === null ? 0 : this.ownStart + this.own.length;
     let lowest = Number.POSITIVE_INFINITY;
     for (let index = 0; index < count; index++) {
-      if (this.sent.subflowStart(index) < ownEnd) continue;
+      const begin = this.sent.subflowStart(index);
+      if (begin < ownEnd || begin + this.sent.length(index) <= this.acknowledged) continue;
       const start = this.sent.dataStart(index);
       if (start < lowest) lowest = start;
       if (!this.unordered) break;
@@ -254,26 +267,30 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   keepOwnCopy(): void {
     const una = this.tcp!.sender.una;
     if (this.own !== null || this.end <= una || this.sent.count === 0) return;
-    const start = Math.max(una, this.sent.subflowStart(0));
-    const bytes = new Uint8Array(this.end - start);
-    this.copyTo(start, bytes.length, bytes, 0);
+    const bytes = new Uint8Array(this.end - una);
+    this.copyTo(una, bytes.length, bytes, 0);
     this.own = bytes;
-    this.ownStart = start;
+    this.ownStart = una;
   }
 
-  /** Hands every mapping that is not acknowledged at subflow level to `take(dataStart, dataEnd)`. */
-  forEachUnacknowledged(take: (dataStart: number, dataEnd: number) => void): void {
+  /**
+   * Hands every mapping that is not DATA_ACKed to `take(dataStart, dataEnd)`; with `travelling` only those that the
+   * subflow has not delivered either.
+   */
+  forEachUnacknowledged(travelling: boolean, take: (dataStart: number, dataEnd: number) => void): void {
     for (let index = 0; index < this.sent.count; index++) {
+      if (travelling && this.sent.subflowStart(index) + this.sent.length(index) <= this.acknowledged) continue;
       take(this.sent.dataStart(index), this.sent.dataStart(index) + this.sent.length(index));
     }
   }
 
-  /** Bytes from `dataOffset` to the end of the mapping that holds it here; 0 when none does. */
+  /** Bytes from `dataOffset` to the end of the mapping that still has to bring it here; 0 when none has. */
   runFrom(dataOffset: number): number {
     for (let index = 0; index < this.sent.count; index++) {
       const start = this.sent.dataStart(index);
       const end = start + this.sent.length(index);
-      if (dataOffset >= start && dataOffset < end) return end - dataOffset;
+      if (dataOffset < start || dataOffset >= end) continue;
+      if (this.sent.subflowStart(index) + (dataOffset - start) >= this.acknowledged) return end - dataOffset;
     }
     return 0;
   }
@@ -965,7 +982,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   }
 
   advance(now: number, offset: number): void {
-    this.received.releaseBelow(offset);
+    this.received.releaseBelow(offset, Number.POSITIVE_INFINITY);
     if (offset > 1 && this.connection.fallenBack) this.connection.onPlainWindow(now);
   }
 

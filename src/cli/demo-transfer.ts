@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Stream } from '../node/stream.ts';
 import { SeededRandom } from '../sim/random.ts';
+import type { PathInfo } from '../sockets/info.ts';
 import { DEMO_PATHS, type DemoNetwork } from './demo-network.ts';
 import { CommandError, failureText } from './failure.ts';
 
@@ -145,13 +146,13 @@ export class DemoTransfer {
 
   /** Remembers the figures of every subflow, so that those of one that ended stay. */
   private look(): void {
-    for (const { id, peer, received } of this.receiver?.info()?.paths ?? []) {
+    for (const { id, peer, received } of allPaths(this.receiver)) {
       const name = DEMO_PATHS.find(({ client }) => client.toString() === peer)?.name ?? peer;
       this.arrived.set(id, { name, bytes: received });
     }
-    for (const { id, local, retransmitted } of this.sender?.info()?.paths ?? []) {
+    for (const { id, local, retransmitted } of allPaths(this.sender)) {
       const name = DEMO_PATHS.find(({ client }) => client.toString() === local)?.name ?? local;
-      this.resent.set(id, { name, bytes: Math.max(retransmitted, this.resent.get(id)?.bytes ?? 0) });
+      this.resent.set(id, { name, bytes: retransmitted });
     }
   }
 
@@ -193,6 +194,12 @@ export class DemoTransfer {
   private onError(error: Error | undefined): void {
     if (error !== undefined) this.problem ??= failureText(error);
   }
+}
+
+/** Every subflow's figures, those that are over included. */
+function allPaths(stream: Stream | undefined): PathInfo[] {
+  const info = stream?.info();
+  return info === undefined ? [] : [...info.past, ...info.paths];
 }
 
 function total(records: ReadonlyMap<number, { name: string; bytes: number }>, name: string): number {

@@ -34,7 +34,7 @@ export class PathLedger {
     if (info === undefined) return;
     for (const path of [...info.past, ...info.paths]) {
       const key = `${path.local} ${path.localPort} ${path.peer} ${path.peerPort}`;
-      this.byTuple.set(key, this.figuresOf(path, this.byTuple.get(key)));
+      this.byTuple.set(key, this.figuresOf(path));
     }
   }
 
@@ -42,9 +42,7 @@ export class PathLedger {
     return [...this.byTuple.values()];
   }
 
-  private figuresOf(path: PathInfo, before: PathFigures | undefined): PathFigures {
-    // A subflow that ended has no sender any more: its last figures stand.
-    const isOver = path.segmentSize === 0 && before !== undefined;
+  private figuresOf(path: PathInfo): PathFigures {
     return {
       name: this.names(path.local) ?? path.local,
       local: withPort(path.local, path.localPort),
@@ -53,9 +51,9 @@ export class PathLedger {
       state: path.state,
       sent: path.sent,
       received: path.received,
-      roundTrip: isOver ? before.roundTrip : path.smoothedRtt,
-      congestionWindow: isOver ? before.congestionWindow : path.congestionWindow,
-      retransmitted: isOver ? before.retransmitted : path.retransmitted,
+      roundTrip: path.smoothedRtt,
+      congestionWindow: path.congestionWindow,
+      retransmitted: path.retransmitted,
     };
   }
 }

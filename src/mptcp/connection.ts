@@ -1360,8 +1360,10 @@ export class MptcpConnection implements PathCommands {
         if (!subflow.lossy) holder = subflow;
         else this.countStale(now, subflow);
       }
-      // While a living subflow still has to deliver it, TCP's own retransmission is at work.
-      if (holder === undefined) this.reinjections.add(head, Math.min(this.sendNxt, head + MAXIMUM_MAPPING), 0);
+      // While a living subflow still has to deliver it, TCP's own retransmission is at work. And before the peer has
+      // shown that it heeds data sequence numbers, what is sent twice may be read twice (A8.08).
+      if (holder === undefined && this.fullyEstablished)
+        this.reinjections.add(head, Math.min(this.sendNxt, head + MAXIMUM_MAPPING), 0);
     } else if (this.finSent && !this.finAcknowledged) {
       for (const subflow of this.subflows) {
         if (subflow.phase === Phase.Closing) continue;

@@ -733,6 +733,10 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       if ((present & Mptcp.CapableSynAck) !== 0) return -1;
       if (segment.offset !== this.tcp!.receiver.nxt) return -1;
       // A8.08: the peer answers without MPTCP: it, or something on the path, does not speak it.
+      if (!connection.mayFallBack(this)) {
+        connection.counters.FallbackFailed++;
+        return this.fail(now, ResetReason.Middlebox);
+      }
       connection.counters.MPCapableDataFallback++;
       connection.fallBack(now, FallbackReason.FirstData);
       return Verdict.Accept;

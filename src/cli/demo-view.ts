@@ -62,10 +62,11 @@ export class DemoView {
   begin(): void {
     if (this.isSilent) return;
     const { terminal } = this;
-    const paths = DEMO_PATHS.map(({ name, rate, roundTrip }) => `${name} (${rate} Mbit/s, ${roundTrip} ms)`);
+    const paths = DEMO_PATHS.map(({ name, rate, roundTrip }) => `${name} ${rate} Mbit/s, ${roundTrip} ms`);
     const time = this.isVirtual ? 'virtual time' : 'real time';
     const size = formatBytes(this.transfer.plan.size);
-    terminal.write(`${terminal.bold('mptcp demo')}: ${size} over ${paths.join(' and ')}, ${time}\n\n`);
+    terminal.write(`${terminal.bold('mptcp demo')}: ${size} over two networks, in ${time}\n`);
+    terminal.write(`${paths.join('; ')}\n\n`);
   }
 
   update(): void {
@@ -183,9 +184,10 @@ function size(bytes: number): string {
 
 export function summaryText(summary: DemoSummary, terminal: Terminal): string {
   const rows: [string, string][] = [];
-  const share = formatShare(summary.goodput, summary.capacityWhileUp);
-  const overall = `${formatBytes(summary.bytes)} in ${formatMilliseconds(summary.milliseconds)}, ${formatBitRate(summary.goodput)}`;
-  rows.push(['delivered', `${overall}: ${share} of what the networks could carry while they were up`]);
+  const { bytes, milliseconds: elapsed, goodput, capacityWhileUp } = summary;
+  rows.push(['delivered', `${formatBytes(bytes)} in ${formatMilliseconds(elapsed)}, ${formatBitRate(goodput)}`]);
+  const share = formatShare(goodput, capacityWhileUp);
+  rows.push(['', `${share} of the ${formatBitRate(capacityWhileUp)} that the networks offered while up`]);
   for (const [index, phase] of summary.phases.entries()) {
     const span = `${formatBitRate(phase.goodput)} of ${formatBitRate(phase.capacity)}`;
     const when = `${seconds(phase.from).trim()} to ${seconds(phase.from + phase.milliseconds).trim()}`;
@@ -208,13 +210,13 @@ export function summaryText(summary: DemoSummary, terminal: Terminal): string {
     'longest gap',
     `${formatMilliseconds(longestGap.milliseconds)} without data, from ${(longestGap.at / 1000).toFixed(2)} s on${after}`,
   ]);
-  rows.push(['sha-256', `${summary.sha256.sent} sent`]);
-  const verdict = summary.sha256.equal ? terminal.green('the same') : terminal.red('NOT THE SAME');
-  rows.push(['', `${summary.sha256.received} received: ${verdict}`]);
-  const { file, packets, interfaces } = summary.capture;
+  const { sent, received, equal } = summary.sha256;
+  rows.push(['sha-256', sent]);
   rows.push([
-    'capture',
-    `${file}: ${formatCount(packets)} packets on ${interfaces} interfaces (open it with Wireshark)`,
+    '',
+    equal ? terminal.green('the same at both ends') : `${received} ${terminal.red('RECEIVED: NOT THE SAME')}`,
   ]);
+  const { file, packets } = summary.capture;
+  rows.push(['capture', `${file}: ${formatCount(packets)} packets, for Wireshark or mptcp decode`]);
   return pairs(rows);
 }

@@ -144,7 +144,7 @@ describe('the demo in virtual time', () => {
     assert.ok(text.includes(summary.sha256.received));
     assert.match(text, /3\.00 MB in /);
     assert.match(text, /over LTE alone/);
-    assert.match(text, /received: the same/);
+    assert.match(text, /the same at both ends/);
     assert.ok(!text.includes('\x1b'));
     const lied = summaryText(
       { ...summary, sha256: { ...summary.sha256, equal: false } },

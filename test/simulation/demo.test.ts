@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { CaptureFile } from '../../src/cli/capture-file.ts';
 import { summarise } from '../../src/cli/demo.ts';
-import { DEMO_PATHS, realNetwork, virtualNetwork } from '../../src/cli/demo-network.ts';
+import { DEMO_PATHS, virtualNetwork } from '../../src/cli/demo-network.ts';
 import { DemoTransfer } from '../../src/cli/demo-transfer.ts';
 import { type DemoSummary, summaryText } from '../../src/cli/demo-view.ts';
 import { Terminal } from '../../src/cli/terminal.ts';
@@ -26,11 +26,11 @@ interface Run {
 
 let runs = 0;
 
-async function run(size: number, options: { seed?: string; cut?: boolean; real?: boolean } = {}): Promise<Run> {
-  const { seed = '1', cut = true, real = false } = options;
+async function run(size: number, options: { seed?: string; cut?: boolean } = {}): Promise<Run> {
+  const { seed = '1', cut = true } = options;
   const path = join(directory, `${runs++}.pcapng`);
   const file = new CaptureFile(path, 0);
-  const network = (real ? realNetwork : virtualNetwork)({ seed, capture: file.capture });
+  const network = virtualNetwork({ seed, capture: file.capture });
   try {
     const plan = { size, seed, cutAt: cut ? 0.4 : Number.POSITIVE_INFINITY, returnAt: 0.7 };
     const transfer = new DemoTransfer(network, plan);
@@ -45,7 +45,7 @@ async function run(size: number, options: { seed?: string; cut?: boolean; real?:
     );
     transfer.check();
     assert.equal(file.close(), undefined);
-    return { summary: summarise(transfer, !real, file), capture: readFileSync(path) };
+    return { summary: summarise(transfer, true, file), capture: readFileSync(path) };
   } finally {
     network.close();
   }
@@ -152,13 +152,4 @@ describe('the demo in virtual time', () => {
     );
     assert.match(lied, /NOT THE SAME/);
   });
-});
-
-test('the demo in real time: the same transfer, by the real clock', async () => {
-  const { summary, capture } = await run(1e6, { real: true });
-  assert.equal(summary.bytes, 1e6);
-  assert.ok(summary.sha256.equal);
-  // 1 MB cannot be faster than both networks together.
-  assert.ok(summary.milliseconds > (1e6 * 8) / 50e3, String(summary.milliseconds));
-  assert.equal(read(capture).connections, 1);
 });

@@ -535,9 +535,16 @@ export class MptcpConnection implements PathCommands {
 
   /** The rope can be released below what every subflow may still resend. */
   onSubflowReleased(now: number): void {
+    // Bytes that a slow path still has to bring, though they arrived otherwise, must not take the room of new ones.
+    const pressed = this.sendQueue.free < this.sendQueue.limit / 2;
     let lowest = this.sendUna;
     for (let index = 0; index < this.subflows.length; index++) {
-      const held = this.subflows[index]!.lowestHeld;
+      const subflow = this.subflows[index]!;
+      let held = subflow.lowestHeld;
+      if (held < this.sendUna && pressed && subflow.tcp !== null) {
+        subflow.keepOwnCopy();
+        held = subflow.lowestHeld;
+      }
       if (held < lowest) lowest = held;
     }
     if (lowest <= this.sendQueue.start) return;

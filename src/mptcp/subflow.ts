@@ -249,11 +249,13 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     const count = this.sent.count;
     if (count === 0) return Number.POSITIVE_INFINITY;
     const ownEnd = this.own === null ? 0 : this.ownStart + this.own.length;
+    const needed = Math.max(this.acknowledged, ownEnd);
     let lowest = Number.POSITIVE_INFINITY;
     for (let index = 0; index < count; index++) {
       const begin = this.sent.subflowStart(index);
-      if (begin < ownEnd || begin + this.sent.length(index) <= this.acknowledged) continue;
-      const start = this.sent.dataStart(index);
+      if (begin + this.sent.length(index) <= needed) continue;
+      // A mapping may have grown since its bytes were copied.
+      const start = this.sent.dataStart(index) + Math.max(0, needed - begin);
       if (start < lowest) lowest = start;
       if (!this.unordered) break;
     }
@@ -261,12 +263,13 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   }
 
   /**
-   * The path looks dead and its data goes to others. RFC 8684 §3.3.6 wants the original bytes resent here all the
-   * same, so they are copied: at most what is in flight, and the rope is free to go on.
+   * Its data goes to others, or went there and was acknowledged. RFC 8684 §3.3.6 wants the original bytes resent here
+   * all the same, so they are copied: at most what is in flight, and the rope is free to go on.
    */
   keepOwnCopy(): void {
     const una = this.tcp!.sender.una;
-    if (this.own !== null || this.end <= una || this.sent.count === 0) return;
+    if (this.end <= una || this.sent.count === 0) return;
+    if (this.own !== null && this.ownStart + this.own.length === this.end) return;
     const bytes = new Uint8Array(this.end - una);
     this.copyTo(una, bytes.length, bytes, 0);
     this.own = bytes;

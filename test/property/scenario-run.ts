@@ -334,6 +334,10 @@ export function verify(outcome: Outcome): void {
   const { scenario, client, server, end, hosts } = outcome;
   const summary = `client ${client}; server ${server ?? 'accepted nothing'}`;
   const check = (holds: boolean, what: string): void => assert.ok(holds, `${what} (${summary})`);
+  // Large packets may take a minute to be found out where nobody says that they vanish: too long for an orphan.
+  const orphanLost = hosts.some((host) => host.stack.counters.CloseTimeout > 0);
+  const swallows = scenario.paths.some((path) => path.reportsTooBig === false && path.aToB?.mtu !== undefined);
+  const mustSucceed = scenario.mustSucceed && !(orphanLost && swallows);
 
   for (const [name, actor, peer] of [
     ['client', client, server],
@@ -354,7 +358,7 @@ export function verify(outcome: Outcome): void {
     if (actor.error !== 0)
       check((ERRORS as readonly number[]).includes(actor.error), `${name}: an error without a type`);
     check(actor.closed, `${name} never ended`);
-    if (scenario.mustSucceed) {
+    if (mustSucceed) {
       check(actor.ended && actor.finishedSending && actor.error === 0, `${name} failed without a reason`);
     }
     const { connection } = actor;
@@ -373,7 +377,7 @@ export function verify(outcome: Outcome): void {
       check(stream.sink.capacity === 0, `${name}: ${stream.sink.capacity} bytes of the receive ring are held`);
     }
   }
-  if (scenario.mustSucceed) check(server !== undefined, 'nothing was accepted');
+  if (mustSucceed) check(server !== undefined, 'nothing was accepted');
   check(end === 'idle', `the world does not come to rest: ${end}`);
   check(outcome.leaked === 0, `${outcome.leaked} packets leaked`);
   for (const host of hosts) {

@@ -1,5 +1,5 @@
-import { EndpointPathManager } from '../src/policy/path-manager/endpoints.ts';
 import { mbit } from '../src/link/path.ts';
+import { EndpointPathManager } from '../src/policy/path-manager/endpoints.ts';
 import { SimulatedHost } from '../src/sim/host.ts';
 import { SeededRandom } from '../src/sim/random.ts';
 import { addressOf, twoHosts } from '../src/sim/topology.ts';
@@ -175,7 +175,11 @@ function idle(multipath: boolean): void {
   }
   for (const host of pair.hosts) while (host.pollReady() >= 0);
   collect();
-  report(`bytes per idle connection end, ${multipath ? 'MPTCP' : 'TCP'}, ${idleCount} connections`, (memory() - before) / (2 * idleCount), 'B');
+  report(
+    `bytes per idle connection end, ${multipath ? 'MPTCP' : 'TCP'}, ${idleCount} connections`,
+    (memory() - before) / (2 * idleCount),
+    'B',
+  );
 }
 
 function memory(): number {
@@ -237,7 +241,11 @@ function simulation(): void {
   }
   const { user, system } = process.cpuUsage(cpu);
   const packets = built.world.counters.delivered - before;
-  report('simulated packets per second of processor time, MPTCP over two paths', packets / ((user + system) / 1e6), '/s');
+  report(
+    'simulated packets per second of processor time, MPTCP over two paths',
+    packets / ((user + system) / 1e6),
+    '/s',
+  );
 }
 
 function report(name: string, value: number, unit: string): void {

@@ -577,7 +577,7 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
     const candidates = this.listeners.get(port);
     if (candidates === undefined) return undefined;
     return (
-      candidates.find((listener) => listener.address !== undefined && listener.address.equals(local)) ??
+      candidates.find((listener) => listener.address?.equals(local)) ??
       candidates.find((listener) => listener.address === undefined)
     );
   }

@@ -9,6 +9,8 @@ export class PathMtu {
   private readonly peerMss: number;
   /** When a lowered MTU is forgotten. */
   private expires = Number.POSITIVE_INFINITY;
+  /** Nothing of any size passed: no use in trying smaller ones until something does. */
+  private silent = false;
 
   /** @param peerMss the peer's MSS option */
   constructor(environment: EndpointEnvironment, family: 4 | 6, peerMss: number) {
@@ -43,11 +45,26 @@ export class PathMtu {
     return true;
   }
 
-  /** Full packets vanish without a word (RFC 4821 §7.7): a smaller MTU may pass. Returns whether it changed. */
+  /**
+   * Full packets vanish without a word (RFC 4821 §7.7): a smaller MTU may pass. When not even the smallest does, the
+   * path is away altogether, and its MTU is what it was. Returns whether it changed.
+   */
   onBlackHole(now: number): boolean {
+    if (this.silent) return false;
+    if (this.mtu <= (this.family === 4 ? MINIMUM_4 : MINIMUM_6) && this.mtu < this.environment.mtu) {
+      this.silent = true;
+      this.mtu = this.environment.mtu;
+      this.expires = Number.POSITIVE_INFINITY;
+      return true;
+    }
     if (!this.lower(now, this.family === 6 || this.mtu > MINIMUM_6 ? MINIMUM_6 : MINIMUM_4)) return false;
     this.environment.counters.TCPMTUPFail++;
     return true;
+  }
+
+  /** Something was acknowledged. */
+  onProgress(): void {
+    this.silent = false;
   }
 
   /** RFC 1191 §6.3, RFC 8201 §4: a lowered MTU is given up after a while. Returns whether it was. */

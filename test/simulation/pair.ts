@@ -17,14 +17,17 @@ export function pair(options: PairOptions) {
   let client: TransferApplication | undefined;
   let server: TransferApplication | undefined;
   const family = options.family ?? 4;
-  const endpoints = options.paths.slice(1).map((_path, index) => ({ address: addressOf(family, index + 1, 1), subflow: true }));
+  const endpoints = options.paths
+    .slice(1)
+    .map((_path, index) => ({ address: addressOf(family, index + 1, 1), subflow: true }));
   const built = twoHosts<SimulatedHost>({
     seed: options.seed ?? 1,
     paths: options.paths,
     family,
     segmentationOffload: options.segmentationOffload ?? false,
     host: (name, interfaces, world) => {
-      const settings = name === 'client' ? { endpoints, subflowLimit: 8, ...options.client } : { subflowLimit: 8, ...options.server };
+      const settings =
+        name === 'client' ? { endpoints, subflowLimit: 8, ...options.client } : { subflowLimit: 8, ...options.server };
       return new SimulatedHost(interfaces, world.random.derive(name), settings);
     },
     onClient: { onReady: (now, descriptor) => client!.onReady(now, descriptor) },

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { interop, type Scenario, type Side, type Stream } from './harness/scenario.ts';
+
+/** Wi-Fi and LTE: Mbit/s, ms one way, queues of one bandwidth-delay product. */
+const WIFI = { rate: 30, delay: 10, queue: (30e6 / 8) * 0.02 };
+const LTE = { rate: 20, delay: 30, queue: (20e6 / 8) * 0.06 };
+/** What 1500-byte packets with timestamps and a DSS option can carry of the two rates. */
+const CEILING = (1424 / 1500) * (WIFI.rate + LTE.rate);
+const WARM_UP = 6_000_000;
+const BYTES = 24_000_000;
+
+async function aggregate(s: Scenario, from: Side, to: Side): Promise<void> {
+  // Whoever opens the connection joins from its second address.
+  await from.addEndpoint(1, { subflow: true });
+  const { client, server } = await s.connect(from, to, {});
+  await s.subflows(2, client, server);
+  await transferAtRate(s, client, server);
+}
+
+async function transferAtRate(s: Scenario, client: Stream, server: Stream): Promise<void> {
+  // Slow start and the growth of buffers are not what the rate is about.
+  await s.transfer(client, server, WARM_UP, { timeout: 20_000 });
+  const start = performance.now();
+  await s.transfer(client, server, BYTES, { timeout: 30_000 });
+  const rate = (BYTES * 8) / (performance.now() - start) / 1000;
+  const share = rate / CEILING;
+  s.note(`${rate.toFixed(2)} Mbit/s, ${(share * 100).toFixed(1)} % of what both paths can carry`);
+  const best = (1424 / 1500) * WIFI.rate;
+  assert.ok(rate > 1.3 * best, `more than one path could: ${rate.toFixed(2)} against ${best.toFixed(2)} Mbit/s`);
+  assert.ok(share >= 0.9, `${(share * 100).toFixed(1)} % of the ceiling of the sum`);
+}
+
+interop(
+  '30 + 20 Mbit/s: our client fills both paths towards the kernel',
+  { paths: [WIFI, LTE], capture: false, congestionControl: 'cubic', timeout: 60_000 },
+  async (s) => {
+    await aggregate(s, s.ours, s.kernel);
+  },
+);
+
+interop(
+  '30 + 20 Mbit/s: the kernel fills both paths towards us',
+  { paths: [WIFI, LTE], capture: false, congestionControl: 'cubic', timeout: 60_000 },
+  async (s) => {
+    await aggregate(s, s.kernel, s.ours);
+  },
+);

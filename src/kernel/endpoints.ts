@@ -42,17 +42,9 @@ export function removeEndpoint(id: number, address?: string): void {
   ipCommands([`mptcp endpoint delete id ${id}${address === undefined ? '' : ` ${address}`}`]);
 }
 
-export function flushEndpoints(): void {
-  ipCommands(['mptcp endpoint flush']);
-}
-
 /** Sets or clears `backup` or `fullmesh`; connections that exist follow. */
 export function changeEndpoint(id: number, change: 'backup' | 'nobackup' | 'fullmesh' | 'nofullmesh'): void {
   ipCommands([`mptcp endpoint change id ${id} ${change}`]);
-}
-
-export function endpoints(): KernelEndpoint[] {
-  return parseEndpoints(ipCommands(['mptcp endpoint show']));
 }
 
 export function setLimits(limits: Partial<KernelLimits>): void {
@@ -60,12 +52,6 @@ export function setLimits(limits: Partial<KernelLimits>): void {
   if (limits.subflows !== undefined) words.push(`subflow ${limits.subflows}`);
   if (limits.addAddrAccepted !== undefined) words.push(`add_addr_accepted ${limits.addAddrAccepted}`);
   ipCommands([words.join(' ')]);
-}
-
-export function limits(): KernelLimits {
-  const text = ipCommands(['mptcp limits show']);
-  const number = (name: RegExp): number => Number(name.exec(text)?.[1] ?? 0);
-  return { subflows: number(/subflows? (\d+)/), addAddrAccepted: number(/add_addr_accepted (\d+)/) };
 }
 
 /** Reads lines such as `10.0.0.1 port 80 id 1 signal dev eth0`. */

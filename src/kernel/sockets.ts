@@ -64,16 +64,6 @@ function noMptcp(code: string): string {
   return '';
 }
 
-/** Whether the kernel gives MPTCP sockets here; no reason asked. */
-export function hasKernelMptcp(): boolean {
-  try {
-    foreign().close(kernelSocket());
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 export interface KernelConnectOptions extends KernelSocketOptions, KernelSocketSettings {
   /** Name or address. Names are looked up, and their addresses tried one after the other. */
   readonly host: string;
@@ -311,15 +301,6 @@ export function congestionControl(socket: SocketOrDescriptor): string {
   const bytes = getOption(fd, IPPROTO_TCP, TCP_CONGESTION, Buffer.alloc(16), 'TCP_CONGESTION', false)!;
   const end = bytes.indexOf(0);
   return bytes.toString('latin1', 0, end < 0 ? bytes.length : end);
-}
-
-/** Bytes; the kernel doubles what is set, for its bookkeeping. */
-export function setReceiveBuffer(socket: SocketOrDescriptor, bytes: number): void {
-  setNumber(descriptorOf(socket), SOL_SOCKET, SO_RCVBUF, bytes, 'SO_RCVBUF');
-}
-
-export function setSendBuffer(socket: SocketOrDescriptor, bytes: number): void {
-  setNumber(descriptorOf(socket), SOL_SOCKET, SO_SNDBUF, bytes, 'SO_SNDBUF');
 }
 
 function setNumber(fd: number, level: number, option: number, value: number, name: string): void {

@@ -82,7 +82,6 @@ export const END = 0;
 export const NOP = 1;
 export const MSS = 2;
 export const WINDOW_SCALE = 3;
-export const SACK_PERMITTED = 4;
 export const SACK = 5;
 export const TIMESTAMPS = 8;
 export const MPTCP = 30;

@@ -141,16 +141,6 @@ export class Namespace {
   }
 }
 
-/** Starts `modulePath` as a process in the namespace, to be called by name. */
-export function runInNamespace(
-  namespace: Namespace,
-  modulePath: string | URL,
-  args: readonly string[] = [],
-  options: ChildOptions = {},
-): Promise<Child> {
-  return namespace.start(modulePath, args, options);
-}
-
 /** Starts the kernel peer program (kernel-peer.ts) in the namespace. */
 export function startKernelPeer(namespace: Namespace, options: ChildOptions = {}): Promise<Child> {
   return namespace.start(new URL('./kernel-peer.ts', import.meta.url), [], options);

@@ -650,8 +650,8 @@ export class MptcpConnection implements PathCommands {
       return;
     }
     // A10.06: break before make. RFC 8684 §3.3.3 keeps the connection for a while; without more than one subflow
-    // ever, a reset of the only one is the end of it, as in Linux.
-    if (this.subflowsTotal <= 1 && !clean) {
+    // ever, a reset of the only one is the end of it, as in Linux; that its address went away here is not.
+    if (this.subflowsTotal <= 1 && !clean && subflow.closeReason !== CloseReason.AddressGone) {
       this.finish(now, subflow.closeReason);
       return;
     }

@@ -34,6 +34,11 @@ export class TokenTable<Owner> {
     this.#owners.delete(token);
   }
 
+  /** Everyone who owns a token. */
+  *owners(): Generator<Owner> {
+    for (const owner of this.#owners.values()) if (owner !== undefined) yield owner;
+  }
+
   /** Tokens in use, reserved ones included. */
   get size(): number {
     return this.#owners.size;

@@ -195,6 +195,8 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
   /** Endpoints or limits of the path manager changed: connections may have something to say. */
   touchAll(): void {
     for (const endpoint of this.demux) this.touchOwner(endpoint);
+    // Between two subflows a connection has no endpoint (A10.06).
+    for (const connection of this.tokens.owners()) this.markDirty(connection);
   }
 
   // ---------------------------------------------------------------------------------------------- commands
@@ -320,6 +322,8 @@ export class Stack implements PacketHost, ConnectionHost, MptcpHost {
       seen.add(owner);
       yield owner;
     }
+    // Between two subflows a connection has no endpoint (A10.06).
+    for (const owner of this.tokens.owners()) if (!seen.has(owner)) yield owner;
   }
 
   /** Endpoints in the table, TIME-WAITs included. */

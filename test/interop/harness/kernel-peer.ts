@@ -266,6 +266,10 @@ serve(
         subflowTcp: subflowTcpInfo(socket),
       };
     },
+    /** What every connection that is open did so far, for a reader of a failure. */
+    connections() {
+      return [...connections.values()].filter(({ closed }) => !closed).map((connection) => connection.result());
+    },
     counters() {
       return Object.fromEntries(readKernelCounters());
     },

@@ -183,9 +183,11 @@ interface KernelInfo {
 }
 
 function kernelWays(info: KernelInfo): Way[] {
-  return info.subflows.map(({ local, peer }, index) => {
+  return info.subflows.flatMap(({ local, peer }, index) => {
     const tcp = info.subflowTcp[index];
-    return {
+    // The initial subflow stays in the kernel's list when it is closed.
+    if (tcp?.state === CLOSE) return [];
+    const way: Way = {
       local: unmapped(local.address),
       peer: unmapped(peer.address),
       localPort: local.port,
@@ -196,8 +198,12 @@ function kernelWays(info: KernelInfo): Way[] {
       roundTripTime: tcp?.roundTripTime ?? 0,
       backup: undefined,
     };
+    return [way];
   });
 }
+
+/** The kernel's number of the state CLOSED. */
+const CLOSE = 7;
 
 /** IPv4 addresses of a socket for both families look like IPv6 ones. */
 function unmapped(address: string): string {
@@ -413,10 +419,12 @@ export class Scenario {
     return await this.ours.child.call('filtered', { path, id });
   }
 
-  /** The path swallows everything, and nobody is told. */
-  async kill(path: number): Promise<void> {
-    await this.filter(path, { direction: 'in', match: 'all', action: 'drop' });
-    await this.filter(path, { direction: 'out', match: 'all', action: 'drop' });
+  /** The path swallows everything, and nobody is told. @returns what to `unfilter` when it comes back */
+  async kill(path: number): Promise<number[]> {
+    return [
+      await this.filter(path, { direction: 'in', match: 'all', action: 'drop' }),
+      await this.filter(path, { direction: 'out', match: 'all', action: 'drop' }),
+    ];
   }
 
   /** The device under a path goes down or comes up again, as `ip link set` does it. */
@@ -492,7 +500,7 @@ async function run(
     const { defects } = await scenario.ours.child.call<{ defects: string[] }>('counters');
     assert.deepEqual(defects, [], 'invariants of our stack');
     await scenario.ours.child.call('stop');
-    if (capture !== undefined) rmSync(capture, { force: true });
+    if (capture !== undefined && process.env.MPTCP_INTEROP_CAPTURES === undefined) rmSync(capture, { force: true });
   } catch (error) {
     if (scenario !== undefined) await explain(scenario, capture);
     throw error;
@@ -549,6 +557,7 @@ function bytesAndMilliseconds(shape: Shape): NonNullable<StackPath['shape']> {
   return { rate, delay: shape.delay, queue: shape.queue ?? Math.max(30_000, rate * 4 * shape.delay) };
 }
 
+/** Where MPTCP_INTEROP_CAPTURES says, and kept whatever happens; or else among temporary files. */
 function captureFile(title: string): string {
   const directory = process.env.MPTCP_INTEROP_CAPTURES ?? join(tmpdir(), 'mptcp-interop');
   mkdirSync(directory, { recursive: true });
@@ -568,6 +577,7 @@ async function explain(scenario: Scenario, capture: string | undefined): Promise
   if (capture !== undefined) scenario.note(`capture: ${capture}`);
   await tell('our counters', () => scenario.ours.child.call('counters', {}, 2000));
   await tell('our connections', () => scenario.ours.child.call('connections', {}, 2000));
+  await tell("the kernel's connections", () => scenario.kernel.child.call('connections', {}, 2000));
   await tell("the kernel's counters", () => scenario.kernel.counters());
   await tell("the kernel's sockets", () => sockets(scenario.namespace.name));
   await tell('stop', () => scenario.ours.child.call('stop', {}, 2000));
@@ -581,7 +591,7 @@ function asText(value: unknown): string {
 
 function sockets(namespace: string): Promise<string> {
   return new Promise((resolve) => {
-    execFile('ip', ['netns', 'exec', namespace, 'ss', '-HOMtani'], { timeout: 2000 }, (_error, stdout) =>
+    execFile('ip', ['netns', 'exec', namespace, 'ss', '-HOMtaeni'], { timeout: 2000 }, (_error, stdout) =>
       resolve(stdout.slice(0, 8000)),
     );
   });

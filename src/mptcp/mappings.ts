@@ -72,41 +72,35 @@ export class Mappings {
   }
 
   /**
-   * Adds a mapping where it belongs. Returns its index; `NO_MAPPING` when it overlaps one that differs from it. An
-   * identical mapping, or one that says the same of a part, is accepted and changes nothing (A5.04).
+   * Adds a mapping where it belongs. Returns its index; `NO_MAPPING`, and nothing changes, when it overlaps one that
+   * differs from it. An identical mapping, or one that says the same of a part, is accepted and changes nothing (A5.04).
+   * One that says the same of several and of what lies between them takes their place: however a peer cuts its
+   * mappings, an insertion costs no more than one pass over the ring.
    */
   insert(subflowStart: number, dataStart: number, length: number): number {
     let at = this.count;
     while (at > 0 && this.subflowStart(at - 1) > subflowStart) at--;
     const shift = dataStart - subflowStart;
+    let start = subflowStart;
+    let end = subflowStart + length;
     if (at > 0) {
       const before = at - 1;
       const beforeEnd = this.subflowStart(before) + this.length(before);
       if (beforeEnd > subflowStart) {
         if (this.dataStart(before) - this.subflowStart(before) !== shift) return NO_MAPPING;
-        if (beforeEnd >= subflowStart + length) return before;
+        if (beforeEnd >= end) return before;
         // Same relation, longer: a sender may extend its last mapping (A5.07). Keep the part that is new.
-        const known = beforeEnd - subflowStart;
-        return this.insert(beforeEnd, dataStart + known, length - known);
+        start = beforeEnd;
       }
     }
-    if (at < this.count && this.subflowStart(at) < subflowStart + length) {
-      if (this.dataStart(at) - this.subflowStart(at) !== shift) return NO_MAPPING;
-      const room = this.subflowStart(at) - subflowStart;
-      if (room === 0) {
-        const rest = length - this.length(at);
-        if (rest <= 0) return at;
-        return this.insert(subflowStart + this.length(at), dataStart + this.length(at), rest) === NO_MAPPING
-          ? NO_MAPPING
-          : at;
-      }
-      const tail = subflowStart + length - this.subflowStart(at);
-      const tailStart = this.subflowStart(at);
-      const tailData = this.dataStart(at);
-      this.insertAt(at, subflowStart, dataStart, room);
-      return this.insert(tailStart, tailData, tail) === NO_MAPPING ? NO_MAPPING : at;
+    let covered = at;
+    while (covered < this.count && this.subflowStart(covered) < end) {
+      if (this.dataStart(covered) - this.subflowStart(covered) !== shift) return NO_MAPPING;
+      covered++;
     }
-    this.insertAt(at, subflowStart, dataStart, length);
+    if (covered > at) end = Math.max(end, this.subflowStart(covered - 1) + this.length(covered - 1));
+    this.removeRange(at, covered);
+    this.insertAt(at, start, start + shift, end - start);
     return at;
   }
 
@@ -141,6 +135,19 @@ export class Mappings {
     this.count = 0;
     this.cursor = 0;
     this.head = 0;
+  }
+
+  /** Takes out the mappings `from` to `to` (exclusive). */
+  private removeRange(from: number, to: number): void {
+    const removed = to - from;
+    if (removed === 0) return;
+    for (let at = to; at < this.count; at++) {
+      const source = ((this.head + at) & this.mask) * FIELDS;
+      const target = ((this.head + at - removed) & this.mask) * FIELDS;
+      for (let field = 0; field < FIELDS; field++) this.ring[target + field] = this.ring[source + field]!;
+    }
+    this.count -= removed;
+    this.cursor = 0;
   }
 
   private insertAt(index: number, subflowStart: number, dataStart: number, length: number): void {

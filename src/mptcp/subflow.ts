@@ -675,6 +675,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   onSegment(now: number, segment: Segment, _packet: Packet): number {
     if (!Number.isNaN(this.plainShift)) return this.receivePlain(now, segment);
     if (this.lossy) this.onPathAlive(now);
+    this.connection.onSubflowHeard();
     const options = segment.mptcp;
     const present = options.present;
     let verdict: number = (present & SIGNALS) !== 0 ? Verdict.NotDuplicate : Verdict.Accept;
@@ -852,7 +853,9 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       connection.counters.DSSNoMatchTCP++;
       return this.corrupt(now);
     }
-    if (this.received.count >= HELD_MAPPINGS) {
+    // What begins beyond the window maps bytes that may not be sent yet; without this bound a peer could have us keep
+    // room for as many mappings as it likes to make up.
+    if (this.received.count >= HELD_MAPPINGS || subflowStart >= this.tcp!.receiver.limit) {
       connection.counters.UnmappedAhead++;
       return Verdict.IgnorePayload;
     }

@@ -528,6 +528,11 @@ export class MptcpConnection implements PathCommands {
     this.host.pathManager.onEstablished(now, this);
   }
 
+  /** A subflow heard of its peer: SACK or duplicate ACKs may have opened its window, though nothing advanced. */
+  onSubflowHeard(): void {
+    if (this.sendNxt < this.sendQueue.end || !this.reinjections.isEmpty) this.needsUpdate = true;
+  }
+
   /** Bytes were acknowledged on `subflow`. */
   onSubflowProgress(_now: number, _subflow: Subflow): void {
     this.needsUpdate = true;
@@ -848,7 +853,7 @@ export class MptcpConnection implements PathCommands {
     }
   }
 
-  private readonly request = { waiting: 0, window: 0, outstanding: 0 };
+  private readonly request = { waiting: 0, window: 0, outstanding: 0, limit: 0 };
 
   private schedule(now: number): void {
     if (this.reinjections.isEmpty && this.sendNxt >= this.sendQueue.end) return;
@@ -865,6 +870,7 @@ export class MptcpConnection implements PathCommands {
         this.retransmitOpportunistically(now);
         return;
       }
+      request.limit = Number.POSITIVE_INFINITY;
       const index = this.scheduler.pick(now, this.pictures, request);
       if (index < 0) return;
       const picture = this.pictures[index]!;
@@ -874,7 +880,7 @@ export class MptcpConnection implements PathCommands {
         this.counters.WinProbe++;
         length = 1;
       } else {
-        length = Math.min(waiting, window, picture.room, MAXIMUM_MAPPING);
+        length = Math.min(waiting, window, picture.room, request.limit, MAXIMUM_MAPPING);
         if (length > picture.segmentSize && length < waiting) length -= length % picture.segmentSize;
         if (length < picture.segmentSize && length < waiting && picture.queued > 0) {
           // RFC 9293 §3.8.6.2.1: no silly segments: this subflow waits for room for a whole one.

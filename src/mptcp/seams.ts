@@ -40,6 +40,8 @@ export interface ScheduleRequest {
   readonly window: number;
   /** Bytes mapped and not yet DATA_ACKed. */
   readonly outstanding: number;
+  /** Most bytes to map by this pick: Infinity when `pick` is called, which may lower it. */
+  limit: number;
 }
 
 /**

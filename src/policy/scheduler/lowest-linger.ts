@@ -13,8 +13,12 @@ export class LowestLinger implements Scheduler {
   readonly name = 'default';
   /** Averaged pacing rate by subflow id (G1.07). */
   private averages: Float64Array = new Float64Array(4);
+  /** The best rate of the fast subflow `bestOf`, as it was at `bestAt`. */
+  private bestRate = 0;
+  private bestOf = 0;
+  private bestAt = 0;
 
-  pick(_now: number, subflows: readonly SubflowView[], request: ScheduleRequest): number {
+  pick(now: number, subflows: readonly SubflowView[], request: ScheduleRequest): number {
     const normal = hasNormal(subflows);
     let best = -1;
     let bestLinger = Number.POSITIVE_INFINITY;
@@ -32,10 +36,14 @@ export class LowestLinger implements Scheduler {
       }
     }
     if (best < 0) return this.lastResort(subflows, request);
-    if (best !== fastest && holdsUp(subflows[best]!, subflows[fastest]!, request)) {
+    if (best !== fastest) {
+      const slow = subflows[best]!;
+      const fast = subflows[fastest]!;
+      const spare = this.spare(now, slow, fast, request);
+      if (spare >= slow.segmentSize) request.limit = spare;
       // What waits, waits for the fast one: if that can take more now or will have an acknowledgment to tell it so.
-      if (subflows[fastest]!.room > 0) best = fastest;
-      else if (subflows[fastest]!.queued > 0) return -1;
+      else if (fast.room > 0) best = fastest;
+      else if (fast.queued > 0) return -1;
     }
     this.average(subflows[best]!, Math.min(BURST, request.waiting, subflows[best]!.room));
     return best;
@@ -78,6 +86,28 @@ export class LowestLinger implements Scheduler {
     return -1;
   }
 
+  /**
+   * Bytes that `slow` may take now without leaving `fast` short of window before they are acknowledged (the BLEST
+   * estimate): in one round trip of `slow`, `fast` sends at its rate, and the window must hold that beside what `slow`
+   * has.
+   */
+  private spare(now: number, slow: SubflowView, fast: SubflowView, request: ScheduleRequest): number {
+    const roundTrip = expectedRtt(slow);
+    if (fast.smoothedRtt <= 0 || roundTrip <= fast.smoothedRtt) return Number.POSITIVE_INFINITY;
+    return request.window + request.outstanding - slow.queued - this.rate(now, fast) * roundTrip;
+  }
+
+  /** Bytes per ms of the fast one: the best of late, for after each loss it seems slower than it will be again. */
+  private rate(now: number, fast: SubflowView): number {
+    const rate = fast.congestionWindow / fast.smoothedRtt;
+    if (rate >= this.bestRate || fast.id !== this.bestOf) {
+      this.bestRate = rate;
+      this.bestOf = fast.id;
+    } else this.bestRate = rate + (this.bestRate - rate) * 2 ** -((now - this.bestAt) / RATE_HALF_LIFE);
+    this.bestAt = now;
+    return this.bestRate;
+  }
+
   private linger(view: SubflowView): number {
     const average = this.averages[view.id] ?? 0;
     const rate = average > 0 ? average : view.pacingRate;
@@ -106,18 +136,6 @@ function hasNormal(subflows: readonly SubflowView[]): boolean {
 }
 
 /**
- * Whether a segment sent on `slow` now would leave `fast` without window before it is acknowledged: in one round trip
- * of `slow`, `fast` could send more than the window has beside what `slow` holds.
- */
-function holdsUp(slow: SubflowView, fast: SubflowView, request: ScheduleRequest): boolean {
-  const roundTrip = expectedRtt(slow);
-  if (fast.smoothedRtt <= 0 || roundTrip <= fast.smoothedRtt) return false;
-  const rate = fast.congestionWindow / fast.smoothedRtt;
-  const sentMeanwhile = rate * roundTrip;
-  return sentMeanwhile > request.window + request.outstanding - (slow.queued + slow.segmentSize);
-}
-
-/**
  * What the next bytes will take there and back. On a path without anything in flight the smoothed RTT is old news: the
  * queues it saw are gone, or the path was dead meanwhile and is back. Near its minimum it deserves a new look (K08).
  */
@@ -126,5 +144,7 @@ function expectedRtt(view: SubflowView): number {
   return Math.min(view.smoothedRtt, IDLE_RTT * view.minimumRtt);
 }
 
+/** ms after which half of what the best rate was above the present one is forgotten. */
+const RATE_HALF_LIFE = 1000;
 /** Multiple of the shortest RTT that an idle path is expected to have at most. */
 const IDLE_RTT = 2;

@@ -799,15 +799,19 @@ export class MptcpConnection implements PathCommands {
   /** Send buffer autotuning, for all subflows in sum; data waits for the slowest of them (A9.08). */
   private grow(now: number): void {
     let window = 0;
+    let rate = 0;
     let roundTrip = 0;
     for (let index = 0; index < this.subflows.length; index++) {
       const tcp = this.subflows[index]!.tcp;
       if (tcp === null) continue;
       const { sender } = tcp;
       window += sender.congestion.window;
+      if (sender.rtt.smoothed > 0) rate += sender.congestion.window / sender.rtt.smoothed;
       const own = this.subflows.length === 1 ? sender.rtt.minimum : sender.rtt.smoothed;
       if (own > roundTrip) roundTrip = own;
     }
+    // While a slow path brings its bytes, the fast ones fill many windows.
+    if (this.subflows.length > 1) window = Math.max(window, rate * roundTrip);
     const limit = this.tuning.limit(now, this.sendUna, window, roundTrip, this.maximumSendBuffer);
     if (limit > this.sendQueue.limit) {
       this.sendQueue.setLimit(limit);
@@ -853,21 +857,26 @@ export class MptcpConnection implements PathCommands {
     }
   }
 
-  private readonly request = { waiting: 0, window: 0, outstanding: 0, limit: 0 };
+  private readonly request = { waiting: 0, more: false, window: 0, outstanding: 0, limit: 0 };
 
   private schedule(now: number): void {
-    if (this.reinjections.isEmpty && this.sendNxt >= this.sendQueue.end) return;
+    if (this.reinjections.isEmpty && this.sendNxt >= this.sendQueue.end) {
+      this.hurryTail(now);
+      return;
+    }
     if (!this.refreshPictures()) return;
     const { request } = this;
+    request.more = this.finOffset === Number.POSITIVE_INFINITY && this.sendQueue.free < this.sendQueue.limit / 4;
     this.scheduleReinjections(now);
     while (this.sendNxt < this.sendQueue.end) {
       const waiting = this.sendQueue.end - this.sendNxt;
       const window = this.sendWindowEnd - this.sendNxt;
       request.waiting = waiting;
-      request.window = Math.max(0, window);
       request.outstanding = this.sendNxt - this.sendUna;
+      // Our own buffer bounds what may be outstanding as much as the peer's does.
+      request.window = Math.max(0, Math.min(window, this.sendQueue.limit - request.outstanding));
       if (window <= 0 && request.outstanding > 0) {
-        this.retransmitOpportunistically(now);
+        this.retransmitOpportunistically(now, false);
         return;
       }
       request.limit = Number.POSITIVE_INFINITY;
@@ -939,7 +948,7 @@ export class MptcpConnection implements PathCommands {
    * The window is full and its first bytes travel on a slow path while a faster one idles: send them there too, so
    * that a slow path never holds the connection below what its best path alone would do (K09).
    */
-  private retransmitOpportunistically(now: number): void {
+  private retransmitOpportunistically(now: number, tail: boolean): void {
     if (!this.config.opportunisticRetransmission || this.subflows.length < 2) return;
     const head = this.sendUna;
     if (this.opportunisticHead >= head) return;
@@ -961,6 +970,7 @@ export class MptcpConnection implements PathCommands {
     }
     if (best < 0) return;
     const picture = this.pictures[best]!;
+    if (tail && (picture.queued > 0 || drainTime(slow) < 2 * picture.smoothedRtt)) return;
     const length = Math.min(picture.room, this.sendNxt - head, this.subflows[holder]!.runFrom(head));
     if (length <= 0) return;
     this.opportunisticHead = head + length - 1;
@@ -969,6 +979,12 @@ export class MptcpConnection implements PathCommands {
   }
 
   private opportunisticHead = 0;
+
+  /** Nothing waits any more, and a fast path idles while a slow one is long in bringing the last bytes (K09). */
+  private hurryTail(now: number): void {
+    if (this.sendUna >= this.sendNxt || this.subflows.length < 2 || this.opportunisticHead >= this.sendUna) return;
+    if (this.refreshPictures()) this.retransmitOpportunistically(now, true);
+  }
 
   private sendDataFin(now: number): void {
     this.finSent = true;
@@ -1507,4 +1523,9 @@ function signalRank(subflow: Subflow): number {
   if (subflow.phase !== Phase.Proven && !early) return 0;
   if (subflow.ending !== Ending.None) return 1;
   return subflow.lossy || subflow.stale ? 2 : 3;
+}
+
+/** ms until `view` will have delivered what it has, as far as its window and RTT tell. */
+function drainTime(view: SubflowPicture): number {
+  return view.congestionWindow > 0 ? (view.queued * view.smoothedRtt) / view.congestionWindow : 0;
 }

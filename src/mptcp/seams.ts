@@ -36,6 +36,8 @@ export interface SubflowView {
 export interface ScheduleRequest {
   /** Bytes that wait to be mapped. */
   readonly waiting: number;
+  /** More than that will come: whoever writes finds the send buffer full. */
+  readonly more: boolean;
   /** Bytes of the peer's data window that are free. */
   readonly window: number;
   /** Bytes mapped and not yet DATA_ACKed. */

@@ -39,7 +39,7 @@ export class LowestLinger implements Scheduler {
     if (best !== fastest) {
       const slow = subflows[best]!;
       const fast = subflows[fastest]!;
-      const spare = this.spare(now, slow, fast, request);
+      const spare = this.outruns(now, slow, fast, request) ? 0 : this.spare(now, slow, fast, request);
       if (spare >= slow.segmentSize) request.limit = spare;
       // What waits, waits for the fast one: if that can take more now or will have an acknowledgment to tell it so.
       else if (fast.room > 0) best = fastest;
@@ -95,6 +95,15 @@ export class LowestLinger implements Scheduler {
     const roundTrip = expectedRtt(slow);
     if (fast.smoothedRtt <= 0 || roundTrip <= fast.smoothedRtt) return Number.POSITIVE_INFINITY;
     return request.window + request.outstanding - slow.queued - this.rate(now, fast) * roundTrip;
+  }
+
+  /**
+   * Whether `fast` has sent all that waits, and it has arrived, before a segment given to `slow` now would: then it is
+   * the last of `slow` that everyone waits for at the end (the idea of ECF).
+   */
+  private outruns(now: number, slow: SubflowView, fast: SubflowView, request: ScheduleRequest): boolean {
+    if (request.more || fast.smoothedRtt <= 0) return false;
+    return fast.smoothedRtt + request.waiting / this.rate(now, fast) < expectedRtt(slow);
   }
 
   /** Bytes per ms of the fast one: the best of late, for after each loss it seems slower than it will be again. */

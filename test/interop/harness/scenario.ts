@@ -155,6 +155,17 @@ export class Stream {
     return this.side.isKernel ? kernelWays(await this.kernelInfo()) : ourWays(await this.stackInfo());
   }
 
+  /** Bytes that the peer has acknowledged as data. */
+  async acknowledged(): Promise<number> {
+    if (!this.side.isKernel) return (await this.stackInfo()).info?.bytesAcknowledged ?? 0;
+    return (await this.kernelInfo()).mptcp?.bytesAcknowledged ?? 0;
+  }
+
+  /** Bytes given to `send` and not acknowledged by the peer. */
+  async unsent(): Promise<number> {
+    return this.given - (await this.acknowledged());
+  }
+
   /** False once it is plain TCP. */
   async isMultipath(): Promise<boolean> {
     if (!this.side.isKernel) return (await this.stackInfo()).info?.multipath === true;

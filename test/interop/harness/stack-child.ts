@@ -233,7 +233,9 @@ class Connection {
       if (this.behaviour.mode === 'echo' && this.echoed >= ECHO_LIMIT) return;
       const view = sockets.peek(this.descriptor);
       if (view.length === 0) {
-        if (sockets.recv(this.descriptor, this.piece, 0, 0) === 0) {
+        const outcome = sockets.recv(this.descriptor, this.piece, 0, 0);
+        if (outcome < 0 && outcome !== -Errno.EAGAIN) this.error ||= errnoName(-outcome);
+        if (outcome === 0) {
           this.ended = true;
           this.send();
         }

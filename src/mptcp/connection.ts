@@ -540,21 +540,32 @@ export class MptcpConnection implements PathCommands {
 
   /** The rope can be released below what every subflow may still resend. */
   onSubflowReleased(now: number): void {
-    // Bytes that a slow path still has to bring, though they arrived otherwise, must not take the room of new ones.
-    const pressed = this.sendQueue.free < this.sendQueue.limit / 2;
     let lowest = this.sendUna;
     for (let index = 0; index < this.subflows.length; index++) {
-      const subflow = this.subflows[index]!;
-      let held = subflow.lowestHeld;
-      if (held < this.sendUna && pressed && subflow.tcp !== null) {
-        subflow.keepOwnCopy();
-        held = subflow.lowestHeld;
-      }
+      const held = this.subflows[index]!.lowestHeld;
       if (held < lowest) lowest = held;
     }
     if (lowest <= this.sendQueue.start) return;
     this.sendQueue.release(now, lowest);
     this.events |= ConnectionEvent.Writable;
+  }
+
+  /**
+   * Bytes that a slow path still has to bring, though they arrived otherwise, must not take the room of new ones: it
+   * gets a copy of its own. Looked at after segments were processed, when both levels have heard of the same ACK.
+   */
+  private relieve(now: number): void {
+    const half = this.sendQueue.limit / 2;
+    if (this.subflows.length < 2 || this.sendQueue.free >= half) return;
+    let copied = false;
+    for (let index = 0; index < this.subflows.length; index++) {
+      const subflow = this.subflows[index]!;
+      // A path whose ACK is merely on its way holds little, and not for long.
+      if (subflow.tcp === null || this.sendUna - subflow.lowestHeld < half) continue;
+      subflow.keepOwnCopy();
+      copied = true;
+    }
+    if (copied) this.onSubflowReleased(now);
   }
 
   /** `subflow`'s retransmission timer fired: its data goes to the others, if there are others (A9.11, K07). */
@@ -746,6 +757,7 @@ export class MptcpConnection implements PathCommands {
       this.mapPlain(now);
       return;
     }
+    this.relieve(now);
     this.grow(now);
     this.schedule(now);
     if (this.finOffset !== Number.POSITIVE_INFINITY && !this.finSent && this.sendNxt === this.finOffset) {
@@ -893,7 +905,10 @@ export class MptcpConnection implements PathCommands {
         if (length > picture.segmentSize && length < waiting) length -= length % picture.segmentSize;
         if (length < picture.segmentSize && length < waiting && picture.queued > 0) {
           // RFC 9293 §3.8.6.2.1: no silly segments: this subflow waits for room for a whole one.
-          if (length === window) return;
+          if (length === window) {
+            this.retransmitOpportunistically(now, false);
+            return;
+          }
           picture.room = 0;
           continue;
         }
@@ -973,6 +988,7 @@ export class MptcpConnection implements PathCommands {
     if (tail && (picture.queued > 0 || drainTime(slow) < 2 * picture.smoothedRtt)) return;
     const length = Math.min(picture.room, this.sendNxt - head, this.subflows[holder]!.runFrom(head));
     if (length <= 0) return;
+    slow.holdups++;
     this.opportunisticHead = head + length - 1;
     this.counters.OpportunisticRetrans++;
     this.mapAgain(now, this.subflows[best]!, picture, head, length);
@@ -1261,7 +1277,8 @@ export class MptcpConnection implements PathCommands {
 
   /** RFC 8684 §3.7, A8.18. */
   mayFallBack(subflow: Subflow): boolean {
-    return this.fallbackAllowed && !subflow.joined && this.subflows.length === 1 && !this.failPending;
+    if (!this.fallbackAllowed || subflow.joined || this.subflows.length !== 1 || this.failPending) return false;
+    return !subflow.hasUncheckedAhead;
   }
 
   /** Becomes plain TCP on its only subflow. */
@@ -1279,7 +1296,7 @@ export class MptcpConnection implements PathCommands {
     this.reinjections.clear();
     this.retransmitDeadline = Number.POSITIVE_INFINITY;
     const subflow = this.subflows[0];
-    subflow?.enterPlain(reason >= FallbackReason.NoMapping);
+    subflow?.enterPlain(now, reason >= FallbackReason.NoMapping);
     if (this.finOffset !== Number.POSITIVE_INFINITY) this.shutdownPlain(now);
     this.needsUpdate = true;
   }
@@ -1384,7 +1401,14 @@ export class MptcpConnection implements PathCommands {
     const head = this.sendUna;
     if (head < this.sendNxt) {
       let holder: Subflow | undefined;
+      // A9.18: where it was acknowledged and did not arrive, it would not arrive again either.
+      let carrier = 0;
+      let carriers = 0;
       for (const subflow of this.subflows) {
+        if (subflow.carried(head)) {
+          carrier = subflow.id;
+          carriers++;
+        }
         if (!subflow.holds(head)) continue;
         if (!subflow.lossy) holder = subflow;
         else this.countStale(now, subflow);
@@ -1392,7 +1416,7 @@ export class MptcpConnection implements PathCommands {
       // While a living subflow still has to deliver it, TCP's own retransmission is at work. And before the peer has
       // shown that it heeds data sequence numbers, what is sent twice may be read twice (A8.08).
       if (holder === undefined && this.fullyEstablished)
-        this.reinjections.add(head, Math.min(this.sendNxt, head + MAXIMUM_MAPPING), 0);
+        this.reinjections.add(head, Math.min(this.sendNxt, head + MAXIMUM_MAPPING), carriers === 1 ? carrier : 0);
     } else if (this.finSent && !this.finAcknowledged) {
       for (const subflow of this.subflows) {
         if (subflow.phase === Phase.Closing) continue;

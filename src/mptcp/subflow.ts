@@ -298,6 +298,15 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     return 0;
   }
 
+  /** Whether the byte at `dataOffset` is mapped here, acknowledged at subflow level or not. */
+  carried(dataOffset: number): boolean {
+    for (let index = 0; index < this.sent.count; index++) {
+      const start = this.sent.dataStart(index);
+      if (dataOffset >= start && dataOffset < start + this.sent.length(index)) return true;
+    }
+    return false;
+  }
+
   /** Whether the byte at `dataOffset` is mapped here and not yet acknowledged at subflow level. */
   holds(dataOffset: number): boolean {
     return this.runFrom(dataOffset) > 0;
@@ -508,9 +517,13 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   /** After fallback: at most the infinite mapping, once (RFC 8684 §3.7). */
   private transmitPlain(options: MptcpOptions, offset: number, length: number, room: number): number {
-    if (this.failHigh >= 0 && room >= 12) this.writeFail(options);
+    let left = room;
+    if (this.failHigh >= 0 && left >= 12) {
+      this.writeFail(options);
+      left -= 12;
+    }
     if (length === 0) return 0;
-    if (this.infinitePending && room >= 20) {
+    if (this.infinitePending && left >= 20) {
       const mapping = this.sent.find(offset);
       if (mapping !== NO_MAPPING) {
         this.infinitePending = false;
@@ -699,7 +712,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       const outcome = this.onCapableData(now, segment);
       if (outcome !== Verdict.Accept) return verdict | outcome;
     }
-    if (segment.length > 0) verdict |= this.requireMapping(now, segment);
+    // What the mapping made of the connection may be plain TCP: then payload needs none.
+    if (segment.length > 0 && Number.isNaN(this.plainShift)) verdict |= this.requireMapping(now, segment);
     return verdict;
   }
 
@@ -1014,8 +1028,11 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   }
 
   /** The connection fell back on this subflow. `announce`: say so with an infinite mapping (RFC 8684 §3.7). */
-  enterPlain(announce: boolean): void {
-    if (Number.isNaN(this.plainShift)) this.plainShift = this.connection.receiveNext - this.tcp!.receiver.nxt;
+  enterPlain(now: number, announce: boolean): void {
+    if (Number.isNaN(this.plainShift)) {
+      this.deliverStaged(now);
+      this.plainShift = this.connection.receiveNext - this.tcp!.receiver.nxt;
+    }
     this.staging.clear();
     this.phase = Math.max(this.phase, Phase.Proven);
     this.deadline = Number.POSITIVE_INFINITY;
@@ -1024,6 +1041,20 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     this.wantsDataAck = false;
     this.wantsPriority = false;
     this.infinitePending = announce;
+  }
+
+  /** What TCP acknowledged of a mapping that will never be whole is part of the plain stream. */
+  private deliverStaged(now: number): void {
+    const { nxt } = this.tcp!.receiver;
+    for (const [begin, staging] of this.staging) {
+      const here = Math.min(staging.bytes.length, nxt - begin);
+      if (here > 0) this.connection.onData(now, this, staging.dataStart, staging.bytes, 0, here);
+    }
+  }
+
+  /** Bytes behind a gap wait for their checksum: no place to become plain TCP at (RFC 8684 §3.7: contiguous). */
+  get hasUncheckedAhead(): boolean {
+    return this.staging.size > 0 && this.tcp!.receiver.held.count > 0;
   }
 
   /** Sends MP_FAIL on the next ACK. */

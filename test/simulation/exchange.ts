@@ -1,0 +1,52 @@
+import { equal } from 'node:assert/strict';
+import { mbit, type PathOptions } from '../../src/link/index.ts';
+import type { Middlebox } from '../../src/link/middlebox/index.ts';
+import type { TransferEnd } from '../../src/sim/workload.ts';
+import type { Connection } from '../../src/stack/connection.ts';
+import { type PairOptions, pair } from './pair.ts';
+
+/** A path of 50 Mbit/s and 20 ms there and back. */
+export function path(middleboxes: readonly Middlebox[] = [], options: PathOptions = {}): PathOptions {
+  return { rate: mbit(50), delay: 10, middleboxes, ...options };
+}
+
+export interface ExchangeOptions extends PairOptions {
+  /** Bytes in each direction; 300 000 unless given. */
+  readonly size?: number;
+  /** Virtual ms it may take; a minute unless given. */
+  readonly until?: number;
+}
+
+/** One connection that carries `size` bytes in both directions, and what became of it at both ends. */
+export function exchange(options: ExchangeOptions) {
+  const size = options.size ?? 300_000;
+  const both = pair(options);
+  const { world, clientApp, serverApp, client, server, serverAddress } = both;
+  const listener = serverApp.listen(80, { toSend: size });
+  const clientEnd = clientApp.connect(0, serverAddress(0), 80, { toSend: size });
+  const clientSide = client.sockets.connectionOf(clientEnd.descriptor)!;
+  let serverSide: Connection | undefined;
+  world.run({
+    until: options.until ?? 60_000,
+    condition: () => {
+      const end = serverApp.ends[0];
+      if (end !== undefined) serverSide ??= server.sockets.connectionOf(end.descriptor);
+      return clientEnd.closed && end?.closed === true;
+    },
+  });
+  equal(client.stack.defects.length + server.stack.defects.length, 0);
+  const serverEnd: TransferEnd | undefined = serverApp.ends[0];
+  return { ...both, size, listener, clientEnd, serverEnd: serverEnd!, clientSide, serverSide: serverSide! };
+}
+
+export type Exchanged = ReturnType<typeof exchange>;
+
+/** Every byte of both directions arrived as it was sent, and both ends were closed in order. */
+export function intact(result: Exchanged): void {
+  for (const end of [result.clientEnd, result.serverEnd]) {
+    equal(end.error, 0);
+    equal(end.wrongAt, -1);
+    equal(end.received, result.size);
+    equal(end.closed, true);
+  }
+}

@@ -28,6 +28,8 @@ export interface SubflowView {
   readonly minimumRtt: number;
   /** 0 while unknown. */
   readonly pacingRate: number;
+  /** Times that everyone waited for bytes of this one, so far. */
+  readonly holdups: number;
   /** Payload bytes per segment on the wire. */
   readonly segmentSize: number;
 }

@@ -12,5 +12,6 @@ export class SubflowPicture implements SubflowView {
   smoothedRtt = 0;
   minimumRtt = Number.POSITIVE_INFINITY;
   pacingRate = 0;
+  holdups = 0;
   segmentSize = 0;
 }

@@ -17,6 +17,10 @@ export class LowestLinger implements Scheduler {
   private bestRate = 0;
   private bestOf = 0;
   private bestAt = 0;
+  /** What a subflow may hold, by id: halved when it held everyone up, growing otherwise; 0 for no bound. */
+  private bounds: Float64Array = new Float64Array(4);
+  private holdups: Float64Array = new Float64Array(4);
+  private boundAt: Float64Array = new Float64Array(4);
 
   pick(now: number, subflows: readonly SubflowView[], request: ScheduleRequest): number {
     const normal = hasNormal(subflows);
@@ -39,7 +43,9 @@ export class LowestLinger implements Scheduler {
     if (best !== fastest) {
       const slow = subflows[best]!;
       const fast = subflows[fastest]!;
-      const spare = this.outruns(now, slow, fast, request) ? 0 : this.spare(now, slow, fast, request);
+      const spare = this.outruns(now, slow, fast, request)
+        ? 0
+        : Math.min(this.spare(now, slow, fast, request), this.bound(now, slow) - slow.queued);
       if (spare >= slow.segmentSize) request.limit = spare;
       // What waits, waits for the fast one: if that can take more now or will have an acknowledgment to tell it so.
       else if (fast.room > 0) best = fastest;
@@ -106,6 +112,32 @@ export class LowestLinger implements Scheduler {
     return fast.smoothedRtt + request.waiting / this.rate(now, fast) < expectedRtt(slow);
   }
 
+  /**
+   * Bytes that `slow` may hold: estimates do not see a queue before it is full, so what holds everyone up gets half of
+   * what it had, and a segment more in each round trip without that.
+   */
+  private bound(now: number, slow: SubflowView): number {
+    const { id } = slow;
+    if (id >= this.bounds.length) {
+      this.bounds = enlarged(this.bounds, id);
+      this.holdups = enlarged(this.holdups, id);
+      this.boundAt = enlarged(this.boundAt, id);
+    }
+    const roundTrip = Math.max(1, slow.smoothedRtt);
+    const passed = (now - this.boundAt[id]!) / roundTrip;
+    if (slow.holdups > this.holdups[id]! && passed >= 1) {
+      const held = this.bounds[id]! > 0 ? Math.min(this.bounds[id]!, slow.congestionWindow) : slow.congestionWindow;
+      this.holdups[id] = slow.holdups;
+      this.bounds[id] = Math.max(2 * slow.segmentSize, held / 2);
+      this.boundAt[id] = now;
+    } else if (this.bounds[id]! > 0) {
+      this.bounds[id]! += passed * slow.segmentSize;
+      this.boundAt[id] = now;
+      if (this.bounds[id]! > 2 * slow.congestionWindow) this.bounds[id] = 0;
+    }
+    return this.bounds[id]! > 0 ? this.bounds[id]! : Number.POSITIVE_INFINITY;
+  }
+
   /** Bytes per ms of the fast one: the best of late, for after each loss it seems slower than it will be again. */
   private rate(now: number, fast: SubflowView): number {
     const rate = fast.congestionWindow / fast.smoothedRtt;
@@ -125,15 +157,17 @@ export class LowestLinger implements Scheduler {
 
   private average(view: SubflowView, burst: number): void {
     if (view.pacingRate === 0 || burst <= 0) return;
-    if (view.id >= this.averages.length) {
-      const grown = new Float64Array(Math.max(view.id + 1, this.averages.length * 2));
-      grown.set(this.averages);
-      this.averages = grown;
-    }
+    if (view.id >= this.averages.length) this.averages = enlarged(this.averages, view.id);
     const old = this.averages[view.id]!;
     this.averages[view.id] =
       old === 0 ? view.pacingRate : (old * view.queued + view.pacingRate * burst) / (view.queued + burst);
   }
+}
+
+function enlarged(array: Float64Array, index: number): Float64Array {
+  const larger = new Float64Array(Math.max(index + 1, array.length * 2));
+  larger.set(array);
+  return larger;
 }
 
 function hasNormal(subflows: readonly SubflowView[]): boolean {

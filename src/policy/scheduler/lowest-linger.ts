@@ -43,9 +43,7 @@ export class LowestLinger implements Scheduler {
     if (best !== fastest) {
       const slow = subflows[best]!;
       const fast = subflows[fastest]!;
-      const spare = this.outruns(now, slow, fast, request)
-        ? 0
-        : Math.min(this.spare(now, slow, fast, request), this.bound(now, slow) - slow.queued);
+      const spare = this.outruns(now, slow, fast, request) ? 0 : this.spare(now, slow, fast, request);
       if (spare >= slow.segmentSize) request.limit = spare;
       // What waits, waits for the fast one: if that can take more now or will have an acknowledgment to tell it so.
       else if (fast.room > 0) best = fastest;
@@ -100,7 +98,16 @@ export class LowestLinger implements Scheduler {
   private spare(now: number, slow: SubflowView, fast: SubflowView, request: ScheduleRequest): number {
     const roundTrip = expectedRtt(slow);
     if (fast.smoothedRtt <= 0 || roundTrip <= fast.smoothedRtt) return Number.POSITIVE_INFINITY;
-    return request.window + request.outstanding - slow.queued - this.rate(now, fast) * roundTrip;
+    const bound = this.bound(now, slow);
+    const rate = this.rate(now, fast);
+    let spare = request.window + request.outstanding - slow.queued - rate * roundTrip;
+    if (slow.smoothedRtt > QUEUEING * slow.minimumRtt) {
+      // It has a queue, and each byte will make the last one later.
+      const delay = slow.smoothedRtt / Math.min(slow.congestionWindow, bound);
+      const room = request.window + request.outstanding - rate * slow.minimumRtt;
+      spare = Math.min(spare, room / (1 + rate * delay) - slow.queued);
+    }
+    return Math.min(spare, bound - slow.queued);
   }
 
   /**
@@ -187,6 +194,8 @@ function expectedRtt(view: SubflowView): number {
   return Math.min(view.smoothedRtt, IDLE_RTT * view.minimumRtt);
 }
 
+/** Multiple of the shortest RTT that tells of a queue. */
+const QUEUEING = 2;
 /** ms after which half of what the best rate was above the present one is forgotten. */
 const RATE_HALF_LIFE = 1000;
 /** Multiple of the shortest RTT that an idle path is expected to have at most. */

@@ -202,13 +202,13 @@ export class TcpConnection extends Endpoint {
     if (ackOffset > sender.nxt) {
       // "If the ACK acks something not yet sent (SEG.ACK > SND.NXT), then send an ACK, drop the segment".
       counters.TCPAckOfUnsent++;
-      this.challenge(now);
+      this.challengeAck(now, segment);
       return;
     }
     if (ackOffset < sender.una - this.maximumPeerWindow) {
       // RFC 5961 §5.2: acceptable is (SND.UNA - MAX.SND.WND) =< SEG.ACK =< SND.NXT.
       counters.TCPAckTooOld++;
-      this.challenge(now);
+      this.challengeAck(now, segment);
       return;
     }
     this.keepAlive.onHeard(now);
@@ -302,6 +302,18 @@ export class TcpConnection extends Endpoint {
       this.answeredAt = now;
     }
     this.receiver.onUnacceptable(offset, length);
+  }
+
+  /** Answers an ACK of what was never sent, or that is too old; a bare one no more often than `answerUnacceptable`. */
+  private challengeAck(now: number, segment: Segment): void {
+    if (segment.span === 0) {
+      if (now - this.answeredAt < ANSWER_INTERVAL) {
+        this.environment.counters.TCPACKSkippedChallenge++;
+        return;
+      }
+      this.answeredAt = now;
+    }
+    this.challenge(now);
   }
 
   /** Second and fourth step, as RFC 5961 §3.2 and §4.2 have them. */

@@ -19,6 +19,8 @@ export class TimeWait extends Endpoint {
   private timestampRecent: number;
   private expires: number;
   private ackOwed = false;
+  /** When a bare segment that does not belong was last answered. */
+  private answeredAt = Number.NEGATIVE_INFINITY;
   private current: number = State.TimeWait;
 
   private constructor(
@@ -121,14 +123,14 @@ export class TimeWait extends Endpoint {
     if (this.timestamps && (segment.options & Option.Timestamps) !== 0) {
       if (((segment.timestampValue - this.timestampRecent) | 0) < 0) {
         counters.PAWSEstab++;
-        this.challenge(now);
+        this.answer(now, segment);
         return;
       }
       if (offset <= 0) this.timestampRecent = segment.timestampValue;
     }
     if (segment.span === 0) {
       // A bare ACK where it belongs needs no answer; elsewhere it gets one.
-      if (offset !== 0) this.challenge(now);
+      if (offset !== 0) this.answer(now, segment);
       return;
     }
     // "The only thing that can arrive in this state is a retransmission of the remote FIN. Acknowledge it, and
@@ -176,6 +178,18 @@ export class TimeWait extends Endpoint {
     this.softError = kind;
   }
 
+  /** Answers what does not belong; a bare ACK twice a second at most, lest a peer that disagrees play ping-pong. */
+  private answer(now: number, segment: Segment): void {
+    if (segment.span === 0) {
+      if (now - this.answeredAt < ANSWER_INTERVAL) {
+        this.environment.counters.TCPACKSkippedChallenge++;
+        return;
+      }
+      this.answeredAt = now;
+    }
+    this.challenge(now);
+  }
+
   private challenge(now: number): void {
     const { counters, challenge } = this.environment;
     if (!challenge.allow(now)) {
@@ -186,3 +200,6 @@ export class TimeWait extends Endpoint {
     this.ackOwed = true;
   }
 }
+
+/** ms between answers to bare segments that do not belong (net.ipv4.tcp_invalid_ratelimit). */
+const ANSWER_INTERVAL = 500;

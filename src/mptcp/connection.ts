@@ -1164,6 +1164,8 @@ export class MptcpConnection implements PathCommands {
   private finishReceiving(now: number): void {
     if (this.peerFinished) return;
     this.peerFinished = true;
+    // A peer that finished before what it had sent already: none of that belongs to the stream.
+    this.outOfOrder.clear();
     if (!this.fallenBack) this.receiveNext = this.peerFinOffset + 1;
     this.events |= ConnectionEvent.PeerFinished | ConnectionEvent.Readable;
     if (!this.fallenBack) {

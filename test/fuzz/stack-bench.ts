@@ -49,6 +49,7 @@ export interface BenchOptions {
  */
 export class Bench {
   now = 0;
+  readonly seed: string;
   readonly family: 4 | 6;
   readonly multipath: readonly [boolean, boolean];
   readonly hosts: readonly [SimulatedHost, SimulatedHost];
@@ -71,6 +72,7 @@ export class Bench {
   private instantEvents = 0;
 
   constructor(options: BenchOptions) {
+    this.seed = options.seed;
     this.family = options.family;
     this.multipath = options.multipath;
     this.random = new SeededRandom(options.seed);
@@ -84,12 +86,10 @@ export class Bench {
         segmentationOffload: options.offload,
         checksumOffload: options.offload,
       }));
-      const endpoints = interfaces
-        .slice(1)
-        .map((entry) => ({
-          address: entry.addresses[0]!.address,
-          ...(side === 0 ? { subflow: true } : { signal: true }),
-        }));
+      const endpoints = interfaces.slice(1).map((entry) => ({
+        address: entry.addresses[0]!.address,
+        ...(side === 0 ? { subflow: true } : { signal: true }),
+      }));
       return new SimulatedHost(interfaces, this.random.derive(`host ${side}`), {
         endpoints,
         subflowLimit: 8,

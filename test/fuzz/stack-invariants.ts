@@ -98,7 +98,10 @@ export class StackInvariants {
     this.seen.set(mptcp, { nxt: mptcp.receiveNext, edge: 0, una: mptcp.sendUna });
     const outOfOrder = mptcp['outOfOrder'];
     assert.ok(outOfOrder.total <= ring.limit, `${outOfOrder.total} bytes out of order`);
-    assert.ok(outOfOrder.count === 0 || outOfOrder.start(0) > mptcp.receiveNext, 'what is in order waits for nothing');
+    assert.ok(
+      outOfOrder.count === 0 || outOfOrder.start(0) > mptcp.receiveNext,
+      `what is in order waits: ${outOfOrder.start(0)} ${outOfOrder.end(0)} next ${mptcp.receiveNext} ring ${mptcp.ring.read} ${mptcp.ring.next} ${mptcp.ring.limit}, finished ${mptcp.hasPeerFinished}, reason ${mptcp.closeReason} ${mptcp.fallbackReason}`,
+    );
     assert.ok(mptcp.subflows.length <= SUBFLOWS, `${mptcp.subflows.length} subflows`);
     assert.ok(mptcp.past.length <= 8 && mptcp.peerAddresses.length <= 8 && mptcp.pendingJoins <= 16);
     assert.ok(!Number.isNaN(mptcp.deadline));

@@ -160,6 +160,7 @@ function end(bench: Bench, random: SeededRandom, invariants: StackInvariants): v
     bench.advance(Math.max(0, next - bench.now));
     assert.ok(bench.sent - before < AFTERMATH_PACKETS, 'two hosts that want to part keep sending');
   }
+  if (verbose && bench.sent - before > 2000) console.log(`AFTERMATH ${bench.seed} ${bench.sent - before} packets`);
   for (const side of [0, 1] as const) invariants.checkOver(bench, side);
 }
 

@@ -1298,7 +1298,7 @@ export class MptcpConnection implements PathCommands {
     this.reinjections.clear();
     this.retransmitDeadline = Number.POSITIVE_INFINITY;
     const subflow = this.subflows[0];
-    subflow?.enterPlain(now, reason >= FallbackReason.NoMapping);
+    subflow?.enterPlain(now, reason >= FallbackReason.FirstData);
     if (this.finOffset !== Number.POSITIVE_INFINITY) this.shutdownPlain(now);
     this.needsUpdate = true;
   }
@@ -1415,6 +1415,10 @@ export class MptcpConnection implements PathCommands {
         if (!subflow.lossy) holder = subflow;
         else this.countStale(now, subflow);
       }
+      if (holder === undefined && this.doubtsPeer()) {
+        this.suspectPlain(now);
+        return;
+      }
       // While a living subflow still has to deliver it, TCP's own retransmission is at work. And before the peer has
       // shown that it heeds data sequence numbers, what is sent twice may be read twice (A8.08).
       if (holder === undefined && this.fullyEstablished)
@@ -1430,6 +1434,28 @@ export class MptcpConnection implements PathCommands {
     }
     this.needsUpdate = true;
     this.armRetransmit(now);
+  }
+
+  /** The only subflow delivered what waits for its DATA_ACK, and its acknowledgments came without DSS options. */
+  private doubtsPeer(): boolean {
+    const subflow = this.subflows[0];
+    return subflow !== undefined && subflow.acknowledgedAt > this.lastAckReceived && this.mayFallBack(subflow);
+  }
+
+  /**
+   * A8.26: when options vanish on the way to the peer alone, it reads a plain stream from here on and has no data to say
+   * so with. Sent again, bytes would be in that stream twice: it is asked a few times, and believed.
+   */
+  private suspectPlain(now: number): void {
+    if (this.retransmitBackoff < 3) {
+      this.solicit();
+      this.armRetransmit(now);
+      return;
+    }
+    this.counters.DssFallback++;
+    const delivered = this.subflows[0]!.lowestHeld;
+    this.fallBack(now, FallbackReason.NoMapping);
+    this.onPlainAcknowledged(now, delivered);
   }
 
   /** G1.13: a subflow that stays silent while another works leaves the scheduler until it shows life. */

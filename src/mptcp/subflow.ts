@@ -91,6 +91,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   /** One past the last subflow offset mapped (`ByteSource.end`). */
   end = 1;
   private readonly sent = new Mappings();
+  /** When the peer last acknowledged something on it; -1 before. */
+  acknowledgedAt = -1;
   /** Subflow offset up to which the peer acknowledged. */
   private acknowledged = 1;
   private readonly received = new Mappings();
@@ -1073,6 +1075,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   // ---------------------------------------------------------------------------------------------- life
 
   onAcknowledged(now: number, _una: number): void {
+    this.acknowledgedAt = now;
     this.lossy = false;
     this.staleCount = 0;
     if (this.stale) {

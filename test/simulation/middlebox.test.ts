@@ -111,7 +111,7 @@ test('A12.04, A8.12 options vanish from data of one of two paths: it is reset, t
   equal(lost.resetReason, ResetReason.Middlebox);
 });
 
-test('A12.05, A8.04 SYNs with unknown options dropped: again without, and the black hole is remembered', () => {
+test('A12.05, A8.04, A8.05 SYNs with unknown options dropped: again without, and the black hole is remembered', () => {
   const box = new DropUnknownOptions();
   const result = exchange({ paths: [path([box])] });
   intact(result);
@@ -119,7 +119,7 @@ test('A12.05, A8.04 SYNs with unknown options dropped: again without, and the bl
   equal(result.clientSide.fallbackReason, FallbackReason.SynDropped);
   equal(result.client.stack.counters.MPCapableSYNTXDrop, 1);
   equal(result.client.stack.counters.Blackhole, 1);
-  // A8.05: the next connection does not try.
+  // The next connection does not try.
   const { world, clientApp, client, serverAddress } = result;
   const from = world.now;
   const again = clientApp.connect(from, serverAddress(0), 80, { toSend: 1000 });
@@ -226,14 +226,15 @@ test('A12.12, A8.13 payload shortened on one of two paths: that path is reset, n
   ok(result.client.stack.counters.DSSCorruptionReset + result.server.stack.counters.DSSCorruptionReset >= 1);
 });
 
-test('A12.13, A8.08 data acknowledged early on the only path: plain TCP at both ends', () => {
+test('A12.13, A8.08, A8.23 data acknowledged early on the only path: plain TCP at both ends', () => {
   const box = new EarlyAcknowledger();
   const result = exchange({ paths: [path([box], { queue: 1e6 })] });
   intact(result);
   ok(box.acted > 100);
   equal(result.clientSide.fallbackReason, FallbackReason.FirstData);
-  equal(result.serverSide.fallbackReason, FallbackReason.NoMapping);
-  equal(result.server.stack.counters.InfiniteMapTx, 1);
+  equal(result.client.stack.counters.InfiniteMapTx, 1);
+  equal(result.server.stack.counters.InfiniteMapRx, 1);
+  equal(result.serverSide.fallbackReason, FallbackReason.InfiniteMapping);
 });
 
 test('A12.13, A9.09, A9.18 data acknowledged early and lost on one of two paths: sent again on the other', () => {

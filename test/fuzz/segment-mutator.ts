@@ -131,8 +131,12 @@ export class SegmentMutator {
         segment.timestampEcho = this.near(segment.timestampEcho);
       }
       if (endpoint.extension instanceof Subflow) this.followData(endpoint.extension, receiver.nxt, length);
-    } else if (endpoint instanceof Handshake && random.below(2) === 0) {
-      segment.flags &= ~Flag.Rst;
+    } else if (endpoint instanceof Handshake) {
+      if (random.below(2) === 0) segment.flags &= ~Flag.Rst;
+      if (random.below(8) === 0) segment.flags &= ~Flag.Ack;
+    } else if (endpoint === null && (segment.flags & (Flag.Syn | Flag.Ack)) === Flag.Syn && random.below(4) === 0) {
+      // A client of its own: a listener has to do with many.
+      segment.sourcePort = 1024 + random.below(64);
     }
     return length;
   }

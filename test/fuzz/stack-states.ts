@@ -211,6 +211,21 @@ export const MULTIPATH_OPEN: readonly StateRecipe[] = [
     holdsIn: (bench) => subflow(bench, 0, (flow) => flow.phase === Phase.Unproven),
   },
   {
+    name: 'join in SYN-SENT',
+    multipath: BOTH,
+    paths: 2,
+    victim: 0,
+    enter: (bench) => {
+      bench.listen();
+      bench.connect();
+      bench.advance(100, () => bench.connections[0]!.established);
+      bench.holds = (packet) => packet.interfaceId === 1 && packet.to === 0;
+      bench.write(0, 3000);
+      bench.advance(50);
+    },
+    holdsIn: (bench) => subflow(bench, 0, (flow) => flow.joined && flow.phase === Phase.Connecting),
+  },
+  {
     name: 'join unproven',
     multipath: BOTH,
     paths: 2,

@@ -77,6 +77,22 @@ test('C06 segments without octets outside of the window are answered twice a sec
   equal(script.sent.length, 1);
 });
 
+test('C06 bare ACKs of what was never sent are answered twice a second, in TIME-WAIT as before it', () => {
+  for (const script of [established(), timeWait()]) {
+    const number = script.state === 'TIME-WAIT' ? 90_000 : 1;
+    script.peer.ignores();
+    const before = script.sent.length;
+    script.at(100);
+    for (let count = 0; count < 10; count++) script.peer.sends(`. ${number}:${number}(0) ack 70000`);
+    equal(script.sent.length, before + 1);
+    equal(script.counters.TCPACKSkippedChallenge, 9);
+    script.peer.ignores();
+    script.at(600);
+    script.peer.sends(`. ${number}:${number}(0) ack 70000`);
+    equal(script.sent.length, before + 1);
+  }
+});
+
 test('C36 RFC 1337 §3: TIME-WAIT ignores a RST', () => {
   const script = timeWait();
   script.peer.sends('R 2:2(0)');

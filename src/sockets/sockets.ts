@@ -180,8 +180,14 @@ export class Sockets {
     if (socket === undefined) return -Errno.EBADF;
     if (socket.listener !== null) return -Errno.EOPNOTSUPP;
     if (socket.connection !== null) {
-      if (!socket.connection.established) return socket.connection.closed ? -this.takeError(socket) : -Errno.EALREADY;
-      return -Errno.EISCONN;
+      if (socket.connection.established) return -Errno.EISCONN;
+      if (!socket.connection.closed) return -Errno.EALREADY;
+      const error = this.takeError(socket);
+      if (error !== 0) return -error;
+      // An attempt that failed, and whose error was told, leaves a socket that may try another address (D1.04).
+      socket.connection.close();
+      socket.connection = null;
+      socket.error = 0;
     }
     if (!isPort(port) || port === 0) return -Errno.EINVAL;
     if (socket.family === Family.Inet && address.family === 6) return -Errno.EAFNOSUPPORT;
@@ -235,7 +241,7 @@ export class Sockets {
       return count;
     }
     if (connection.peerFinished) return 0;
-    if (connection.closed) return -this.takeError(socket);
+    if (connection.closed) return 0 - this.takeError(socket);
     return -Errno.EAGAIN;
   }
 

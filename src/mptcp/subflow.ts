@@ -189,7 +189,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       // A5.07: the last mapping grows while no byte of it was sent.
       this.sent.extendLast(length);
     } else {
-      if (last >= 0 && dataStart < this.sent.dataStart(last)) this.unordered = true;
+      if (last >= 0 && dataStart < this.sent.dataStart(last) + this.sent.length(last)) this.unordered = true;
       this.sent.push(this.end, dataStart, length);
     }
     if (fin) this.sent.markFin(this.sent.count - 1);

@@ -1,7 +1,10 @@
-import { equal } from 'node:assert/strict';
+import { equal, ok } from 'node:assert/strict';
 import { mbit, type PathOptions } from '../../src/link/index.ts';
 import type { Middlebox } from '../../src/link/middlebox/index.ts';
+import { SimulatedHost } from '../../src/sim/host.ts';
+import { addressOf, twoHosts } from '../../src/sim/topology.ts';
 import type { TransferEnd } from '../../src/sim/workload.ts';
+import { Family, Protocol, SocketType } from '../../src/sockets/sockets.ts';
 import type { Connection } from '../../src/stack/connection.ts';
 import { type PairOptions, pair } from './pair.ts';
 
@@ -49,4 +52,41 @@ export function intact(result: Exchanged): void {
     equal(end.received, result.size);
     equal(end.closed, true);
   }
+}
+
+/** A connection between two sockets that do nothing by themselves; `subflows` of them are there after a second. */
+export function connected(options: Partial<PairOptions> = {}, subflows = 2) {
+  const { paths = [path(), path([], { delay: 20 })], seed = 1, family } = options;
+  const endpoints = paths
+    .slice(1)
+    .map((_path, index) => ({ address: addressOf(family ?? 4, index + 1, 1), subflow: true }));
+  const both = twoHosts<SimulatedHost>({
+    seed,
+    paths,
+    ...(family === undefined ? {} : { family }),
+    host: (name, interfaces, world) => {
+      const settings =
+        name === 'client' ? { endpoints, subflowLimit: 8, ...options.client } : { subflowLimit: 8, ...options.server };
+      return new SimulatedHost(interfaces, world.random.derive(name), settings);
+    },
+  });
+  const { world, client, server, serverAddress } = both;
+  const listener = server.sockets.socket(Family.Inet, SocketType.Stream, Protocol.Mptcp);
+  server.sockets.bind(listener, undefined, 80);
+  server.sockets.listen(listener, 8);
+  const near = client.sockets.socket(Family.Inet, SocketType.Stream, Protocol.Mptcp);
+  client.sockets.connect(near, serverAddress(0, 4), 80, 0);
+  world.run({ until: 200 });
+  // The first data proves the initial subflow: joins follow.
+  client.sockets.send(near, Uint8Array.of(1), 0, 1);
+  world.run({ until: 1000 });
+  const far = server.sockets.accept(listener);
+  ok(far >= 0);
+  const target = new Uint8Array(70_000);
+  equal(server.sockets.recv(far, target, 0, 10), 1);
+  const clientSide = client.sockets.connectionOf(near)!;
+  const serverSide = server.sockets.connectionOf(far)!;
+  equal(clientSide.mptcp!.subflows.length, subflows);
+  world.run({ until: 1100 });
+  return { ...both, near, far, target, clientSide, serverSide };
 }

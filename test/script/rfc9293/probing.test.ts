@@ -121,9 +121,12 @@ test('C10 RFC 4821 §7.7: full segments that vanish are made smaller', () => {
   const script = established();
   script.app.writes(14_600);
   script.peer.ignores();
-  script.at(20_000);
+  script.at(5_000);
   ok(script.connection.mtu <= 1280, `MTU ${script.connection.mtu}`);
   ok(script.counters.TCPMTUPFail > 0);
+  // Not even the smallest pass: the path is away, and its MTU is what it was.
+  script.at(60_000);
+  equal(script.connection.mtu, 1500);
 });
 
 test('C45 RFC 5927 §5.2: a synchronized connection takes hard errors for soft ones', () => {

@@ -126,6 +126,8 @@ function listening(multipath: boolean): StateRecipe {
       bench.close(0, false);
       bench.close(1, false);
       bench.advance(130_000);
+      // Or the peer would reset what it knows nothing of, and the listener would never be crowded.
+      if (!multipath) cut(bench);
     },
     holdsIn: () => true,
   };
@@ -323,6 +325,10 @@ export const MULTIPATH_FALLEN_BACK: readonly StateRecipe[] = [
           if (packet.to === 1 && packet.bytes.length > 1000) packet.bytes[packet.bytes.length - 1] = 0x62;
         };
         establish(bench);
+        bench.advance(500);
+        // The infinite mapping comes with new data, at the latest.
+        bench.write(0, 2000);
+        bench.write(1, 2000);
         bench.advance(500);
       },
       holdsIn: (bench) => mptcpOf(bench, victim)?.fallenBack === true && !bench.connections[victim]!.closed,

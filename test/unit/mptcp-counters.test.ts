@@ -359,3 +359,55 @@ test('H1.28, H1.29, H1.31, H1.57, H1.58 a payload changed on the only path: chec
   assert.ok(server.stack.counters.InfiniteMapRx > 0);
   assert.equal(scenario.mine.info(here)!.multipath, false);
 });
+
+test('E2.19, A6.04 an announcement that is never echoed goes out four times, then the next has its turn', () => {
+  const sent: number[] = [];
+  const box = new Tamper((segment, way) => {
+    if (way === Way.Forward || (segment.mptcp.present & Mptcp.AddAddress) === 0 || segment.mptcp.addId !== 1) {
+      return undefined;
+    }
+    sent.push(scenario.world.now);
+    return false;
+  });
+  const scenario = scene({
+    paths: [{ delay: 10, middleboxes: [box] }, { delay: 10 }],
+    server: {
+      mptcp: { addAddrTimeout: 100 },
+      endpoints: [
+        { address: addressOf(4, 1, 2), signal: true },
+        { address: addressOf(4, 2, 2), signal: true },
+      ],
+    },
+  });
+  scenario.connect();
+  scenario.run(5000);
+  const gaps = sent.slice(1).map((at, index) => Math.round((at - sent[index]!) / 100));
+  assert.deepEqual(gaps, [1, 2, 4]);
+  assert.deepEqual(figures(scenario, ['AddAddrTimeout', 'AddAddrTx', 'AddAddr', 'EchoAdd']), {
+    AddAddrTimeout: [0, 1],
+    AddAddrTx: [0, 5],
+    AddAddr: [1, 0],
+    EchoAdd: [0, 1],
+  });
+});
+
+test('A2.09 no join begins before the peer has acknowledged data', () => {
+  const scenario = scene({ client: { endpoints: [SECOND] } });
+  const here = scenario.mine.socket(2, 1, 262);
+  scenario.mine.connect(here, scenario.serverAddress(0), 80, 0);
+  scenario.run(5000);
+  assert.equal(scenario.mine.info(here)!.multipath, true);
+  assert.equal(scenario.client.stack.counters.MPJoinSynTx, 0);
+  scenario.mine.send(here, new Uint8Array(1), 0, 1);
+  scenario.run(100);
+  assert.equal(scenario.client.stack.counters.MPJoinSynTx, 1);
+});
+
+test('A4.23 joins under way are bounded', () => {
+  const hole = new Tamper((segment) => ((segment.mptcp.present & Mptcp.JoinSyn) !== 0 ? false : undefined));
+  const paths = [{ delay: 10 }, ...[1, 2, 3, 4].map(() => ({ delay: 10, middleboxes: [hole] }))];
+  const endpoints = [1, 2, 3, 4].map((index) => ({ address: addressOf(4, index, 1), subflow: true }));
+  const scenario = scene({ paths, client: { endpoints, subflowLimit: 4, mptcp: { maximumHalfOpenJoins: 3 } } });
+  scenario.connect();
+  assert.deepEqual(figures(scenario, ['MPJoinSynTx', 'MPJoinRefused']), { MPJoinSynTx: [3, 0], MPJoinRefused: [1, 0] });
+});

@@ -411,3 +411,42 @@ test('A4.23 joins under way are bounded', () => {
   scenario.connect();
   assert.deepEqual(figures(scenario, ['MPJoinSynTx', 'MPJoinRefused']), { MPJoinSynTx: [3, 0], MPJoinRefused: [1, 0] });
 });
+
+test('H1.11 data of a path that died is sent again on the other', () => {
+  const scenario = scene({ client: { endpoints: [SECOND] } });
+  const [here, there] = scenario.connect();
+  assert.deepEqual(figures(scenario, ['MPTCPRetrans']), { MPTCPRetrans: [0, 0] });
+  for (const path of scenario.paths) path.setUp(scenario.world.now, false);
+  scenario.mine.send(here, new Uint8Array(20_000), 0, 20_000);
+  scenario.run(5);
+  scenario.paths[1]!.setUp(scenario.world.now, true);
+  scenario.run(10_000);
+  const [mine, theirs] = [scenario.client, scenario.server].map(({ stack }) => stack.counters.MPTCPRetrans);
+  assert.ok(mine! > 0);
+  assert.equal(theirs, 0);
+  assert.equal(scenario.theirs.connectionOf(there)!.readable, 20_100);
+});
+
+test('H1.32, H1.33, H1.34 data out of order at data level is queued behind, before or between what is there, and joined', () => {
+  const scenario = scene({
+    paths: [
+      { delay: 10, rate: 1000, loss: 0.02 },
+      { delay: 40, rate: 1000, loss: 0.02 },
+    ],
+    client: { endpoints: [SECOND] },
+  });
+  const [here, there] = scenario.connect();
+  const { counters } = scenario.server.stack;
+  assert.deepEqual([counters.OFOQueueTail, counters.OFOQueue, counters.OFOMerge], [0, 0, 0]);
+  const sink = new Uint8Array(65_536);
+  for (let round = 0; round < 400; round++) {
+    scenario.mine.send(here, sink, 0, sink.length);
+    scenario.run(10);
+    scenario.theirs.recv(there, sink, 0, sink.length);
+  }
+  assert.ok(counters.OFOQueueTail > 0);
+  assert.ok(counters.OFOQueue > 0);
+  assert.ok(counters.OFOMerge > 0);
+  const client = scenario.client.stack.counters;
+  assert.deepEqual([client.OFOQueueTail, client.OFOQueue, client.OFOMerge], [0, 0, 0], 'nothing came this way');
+});

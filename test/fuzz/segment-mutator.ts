@@ -134,7 +134,8 @@ export class SegmentMutator {
     } else if (endpoint instanceof Handshake) {
       if (random.below(2) === 0) segment.flags &= ~Flag.Rst;
       if (random.below(8) === 0) segment.flags &= ~Flag.Ack;
-    } else if (endpoint === null && (segment.flags & (Flag.Syn | Flag.Ack)) === Flag.Syn && random.below(2) === 0) {
+    } else if (endpoint === null && random.below(4) === 0) {
+      if (random.below(2) === 0) segment.flags = Flag.Syn;
       // A client of its own: a listener has to do with many.
       segment.sourcePort = 1024 + random.below(64);
     }

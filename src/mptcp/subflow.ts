@@ -554,6 +554,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     options.dataLength = this.sent.length(mapping);
     this.writeChecksum(options, mapping);
     this.wantsHandshakeAck = false;
+    // MP_CAPABLE has no place for the DATA_FIN that the mapping ends with: it follows on its own.
+    if (this.sent.fin(mapping)) this.wantsDataFin = true;
     return Math.min(length, this.sent.length(mapping));
   }
 

@@ -52,6 +52,9 @@ export class TcpConnection extends Endpoint {
   private probeOwed = false;
   /** An acknowledged octet goes out again, to draw an ACK. */
   private solicitationOwed = false;
+  /** The furthest octet sent, and the offset behind it; 0 before any. */
+  private lastOctet = 0;
+  private lastOctetEnd = 0;
   private readonly path: PathMtu;
   private readonly keepAlive: KeepAlive;
   private readonly space: SequenceSpace;
@@ -707,7 +710,14 @@ export class TcpConnection extends Endpoint {
     }
     if (!fin) out.flags &= ~Flag.Fin;
     if (length < sender.planLength) out.flags &= ~Flag.Psh;
-    if (length > 0) this.source.copyTo(offset, length, packet.bytes, packet.start + headerLength(out));
+    if (length > 0) {
+      const at = packet.start + headerLength(out);
+      this.source.copyTo(offset, length, packet.bytes, at);
+      if (offset + length > this.lastOctetEnd) {
+        this.lastOctetEnd = offset + length;
+        this.lastOctet = packet.bytes[at + length - 1]!;
+      }
+    }
     this.send(now, out, packet, length, gsoSize);
     sender.onSent(now, length, fin);
     return true;
@@ -735,16 +745,19 @@ export class TcpConnection extends Endpoint {
   }
 
   /**
-   * RFC 9293 §3.8.4 allows a probe with one octet that was acknowledged already, whatever its value: unlike an empty
-   * one it draws an ACK past every rate limit (Linux: tcp_invalid_ratelimit).
+   * RFC 9293 §3.8.4 allows a probe with one octet that was acknowledged already: unlike an empty one it draws an ACK past
+   * every rate limit (Linux: tcp_invalid_ratelimit). It must be the very octet, for whoever acknowledged it on the
+   * peer's behalf may have lost it; when that is no longer known the probe is empty.
    */
   private transmitSolicitation(now: number, out: Segment, packet: Packet): void {
     this.solicitationOwed = false;
     this.environment.counters.TCPSolicitedAck++;
-    this.fill(now, out, this.sender.una - 1, Flag.Ack);
+    const { una } = this.sender;
+    this.fill(now, out, una - 1, Flag.Ack);
     this.extension.onTransmit(now, out, this.sender.nxt, 0, this.optionRoom);
-    packet.bytes[packet.start + headerLength(out)] = 0;
-    this.send(now, out, packet, 1, 0);
+    const known = this.lastOctetEnd === una;
+    if (known) packet.bytes[packet.start + headerLength(out)] = this.lastOctet;
+    this.send(now, out, packet, known ? 1 : 0, 0);
   }
 
   private transmitReset(now: number, out: Segment, packet: Packet): void {

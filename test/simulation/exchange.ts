@@ -6,7 +6,9 @@ import { addressOf, twoHosts } from '../../src/sim/topology.ts';
 import type { TransferEnd } from '../../src/sim/workload.ts';
 import { Family, Protocol, SocketType } from '../../src/sockets/sockets.ts';
 import type { Connection } from '../../src/stack/connection.ts';
+import type { Segment } from '../../src/wire/segment.ts';
 import { type PairOptions, pair } from './pair.ts';
+import { observe } from './segments.ts';
 
 /** A path of 50 Mbit/s and 20 ms there and back. */
 export function path(middleboxes: readonly Middlebox[] = [], options: PathOptions = {}): PathOptions {
@@ -54,16 +56,22 @@ export function intact(result: Exchanged): void {
   }
 }
 
+export interface ConnectedOptions extends Partial<Omit<PairOptions, 'family'>> {
+  readonly family?: 4 | 6 | 'both';
+  /** Shown every segment that arrives; the segment is valid during the call. `path` counts from 0. */
+  readonly onSegment?: (now: number, fromA: boolean, segment: Segment, path: number) => void;
+}
+
 /** A connection between two sockets that do nothing by themselves; `subflows` of them are there after a second. */
-export function connected(options: Partial<PairOptions> = {}, subflows = 2) {
-  const { paths = [path(), path([], { delay: 20 })], seed = 1, family } = options;
+export function connected(options: ConnectedOptions = {}, subflows = 2) {
+  const { paths = [path(), path([], { delay: 20 })], seed = 1, family = 4 } = options;
   const endpoints = paths
     .slice(1)
-    .map((_path, index) => ({ address: addressOf(family ?? 4, index + 1, 1), subflow: true }));
+    .map((_path, index) => ({ address: addressOf(family === 6 ? 6 : 4, index + 1, 1), subflow: true }));
   const both = twoHosts<SimulatedHost>({
     seed,
     paths,
-    ...(family === undefined ? {} : { family }),
+    ...(family === 'both' ? {} : { family }),
     host: (name, interfaces, world) => {
       const settings =
         name === 'client' ? { endpoints, subflowLimit: 8, ...options.client } : { subflowLimit: 8, ...options.server };
@@ -71,11 +79,15 @@ export function connected(options: Partial<PairOptions> = {}, subflows = 2) {
     },
   });
   const { world, client, server, serverAddress } = both;
+  const { onSegment } = options;
+  if (onSegment !== undefined) {
+    observe(world, (fromA, segment, index) => onSegment(world.now, fromA, segment, index));
+  }
   const listener = server.sockets.socket(Family.Inet, SocketType.Stream, Protocol.Mptcp);
   server.sockets.bind(listener, undefined, 80);
   server.sockets.listen(listener, 8);
   const near = client.sockets.socket(Family.Inet, SocketType.Stream, Protocol.Mptcp);
-  client.sockets.connect(near, serverAddress(0, 4), 80, 0);
+  client.sockets.connect(near, serverAddress(0, family === 6 ? 6 : 4), 80, 0);
   world.run({ until: 200 });
   // The first data proves the initial subflow: joins follow.
   client.sockets.send(near, Uint8Array.of(1), 0, 1);

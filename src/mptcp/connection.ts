@@ -831,7 +831,7 @@ export class MptcpConnection implements PathCommands {
     }
   }
 
-  private refreshPictures(): boolean {
+  private refreshPictures(now: number): boolean {
     let any = false;
     for (let index = 0; index < this.subflows.length; index++) {
       const subflow = this.subflows[index]!;
@@ -853,20 +853,20 @@ export class MptcpConnection implements PathCommands {
       picture.minimumRtt = sender.rtt.minimum;
       picture.pacingRate = sender.pacingRate;
       picture.segmentSize = sender.segmentSize;
-      this.shareWindow(subflow, sender);
+      this.shareWindow(now, subflow, sender);
       picture.room = subflow.lossy ? 0 : Math.max(0, Math.floor(sender.availableWindow) - (subflow.end - sender.nxt));
     }
     return any;
   }
 
-  /** A subflow that idles has an old idea of the window: the connection's newer one counts (A9.05). */
-  private shareWindow(subflow: Subflow, sender: Sender): void {
-    if (sender.una !== sender.nxt || subflow.end !== sender.nxt) return;
+  /** A subflow with nothing in flight has an old idea of the window: the connection's newer one counts (A9.05). */
+  private shareWindow(now: number, subflow: Subflow, sender: Sender): void {
+    if (sender.una !== sender.nxt) return;
     const shared = this.sendWindowEnd - this.sendUna;
-    if (shared > sender.wnd) {
-      sender.raiseWindow(shared);
-      this.counters.SndWndShared++;
-    }
+    if (shared <= sender.wnd) return;
+    sender.raiseWindow(shared);
+    this.counters.SndWndShared++;
+    if (subflow.end > sender.nxt) subflow.tcp!.onData(now);
   }
 
   private readonly request = { waiting: 0, more: false, window: 0, outstanding: 0, limit: 0 };
@@ -876,7 +876,7 @@ export class MptcpConnection implements PathCommands {
       this.hurryTail(now);
       return;
     }
-    if (!this.refreshPictures()) return;
+    if (!this.refreshPictures(now)) return;
     const { request } = this;
     request.more = this.finOffset === Number.POSITIVE_INFINITY && this.sendQueue.free < this.sendQueue.limit / 4;
     this.scheduleReinjections(now);
@@ -999,7 +999,7 @@ export class MptcpConnection implements PathCommands {
   /** Nothing waits any more, and a fast path idles while a slow one is long in bringing the last bytes (K09). */
   private hurryTail(now: number): void {
     if (this.sendUna >= this.sendNxt || this.subflows.length < 2 || this.opportunisticHead >= this.sendUna) return;
-    if (this.refreshPictures()) this.retransmitOpportunistically(now, true);
+    if (this.refreshPictures(now)) this.retransmitOpportunistically(now, true);
   }
 
   private sendDataFin(now: number): void {
@@ -1412,8 +1412,10 @@ export class MptcpConnection implements PathCommands {
           carriers++;
         }
         if (!subflow.holds(head)) continue;
-        if (!subflow.lossy) holder = subflow;
-        else this.countStale(now, subflow);
+        // What waits behind a closed window of that path alone may wait for ever.
+        const travels = subflow.tcp !== null && subflow.tcp.sender.nxt > subflow.tcp.sender.una;
+        if (subflow.lossy) this.countStale(now, subflow);
+        else if (travels) holder = subflow;
       }
       if (holder === undefined && this.doubtsPeer()) {
         this.suspectPlain(now);

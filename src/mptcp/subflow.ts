@@ -1045,6 +1045,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     this.wantsDataAck = false;
     this.wantsPriority = false;
     this.infinitePending = announce;
+    // From now on the subflow's acknowledgments are the stream's, those that came before as well.
+    this.release(now, this.acknowledged);
   }
 
   /** What TCP acknowledged of a mapping that will never be whole is part of the plain stream. */

@@ -3,7 +3,6 @@ import { test } from 'node:test';
 import { mbit, type PathOptions } from '../../src/link/index.ts';
 import type { Subflow } from '../../src/mptcp/subflow.ts';
 import { addressOf } from '../../src/sim/topology.ts';
-import { Errno } from '../../src/sockets/errno.ts';
 import { type PairOptions, pair } from './pair.ts';
 
 /** The busier path is the first. */
@@ -17,11 +16,26 @@ const ANNOUNCED: Partial<PairOptions> = {
   client: { endpoints: [], addAddrAcceptedLimit: 1 },
   server: { endpoints: [{ address: addressOf(4, 1, 2), signal: true }] },
 };
+/** The same, and the client joins from its first address as well, once that is a new one. */
+const ANNOUNCED_BOTH: Partial<PairOptions> = {
+  client: { endpoints: [{ address: addressOf(4, 0, 1), subflow: true }], addAddrAcceptedLimit: 1 },
+  server: { endpoints: [{ address: addressOf(4, 1, 2), signal: true }] },
+};
+/** The client has one address at a time, and joins from each that it gets. */
+const ALTERNATIVE: Partial<PairOptions> = {
+  client: {
+    endpoints: [
+      { address: addressOf(4, 0, 1), subflow: true },
+      { address: addressOf(4, 1, 1), subflow: true },
+    ],
+  },
+};
 
 /** A transfer that goes on for longer than any test looks, after its first three seconds. */
 function underWay(upload: boolean, options: Partial<PairOptions> = {}) {
   const both = pair({ paths: PATHS, ...options });
   const { world, clientApp, serverApp, client, server, serverAddress } = both;
+  if (options === ALTERNATIVE) client.stack.removeAddress(0, 1, addressOf(4, 1, 1));
   serverApp.listen(80, { toSend: upload ? 0 : ENDLESS });
   const end = clientApp.connect(0, serverAddress(0), 80, { toSend: upload ? ENDLESS : 0 });
   world.run({ until: 3000 });
@@ -34,7 +48,9 @@ function underWay(upload: boolean, options: Partial<PairOptions> = {}) {
   const sender = upload ? connections.client : connections.server;
   /** The sender's subflow over path `index`: the one from, or to, the client's address there. */
   const subflow = (index: number): Subflow | undefined =>
-    sender.subflows.find((each) => (upload ? each.local : each.peer).equals(addressOf(4, index, 1)));
+    sender.subflows.find(
+      (each) => each.established && (upload ? each.local : each.peer).equals(addressOf(4, index, 1)),
+    );
   /** ms from now until the stream goes on: until the next byte in order is read after a pause. */
   const silence = (within: number): number => {
     const from = world.now;
@@ -111,4 +127,43 @@ for (const upload of [true, false]) {
       }
     });
   }
+
+  test(`E1.17 ${way}: an address that comes back is joined from again, and carries its share within a second`, () => {
+    const { world, client, subflow, rate, connections, fine } = underWay(upload, ANNOUNCED_BOTH);
+    const address = addressOf(4, 0, 1);
+    client.stack.removeAddress(world.now, 0, address);
+    world.run({ until: world.now + 2000 });
+    equal(subflow(0), undefined);
+    client.stack.addAddress(world.now, 0, { address, prefixLength: 24 });
+    world.run({ until: world.now + 1000 });
+    const joined = subflow(0)!;
+    ok(joined.joined && joined.established, 'a new subflow from the address that is back');
+    equal(connections.client.subflows.filter((each) => each.established).length, 2);
+    const both = rate(3000);
+    ok(both > 0.9 * 0.949 * 40, `${both.toFixed(1)} Mbit/s over both paths`);
+    fine();
+  });
+
+  test(`A10.06, P19 ${way}: break before make under load: the stream goes on from the next address`, () => {
+    const { world, client, subflow, receiver, silence, rate, connections, fine } = underWay(upload, ALTERNATIVE);
+    equal(connections.client.subflows.length, 1);
+    for (let change = 0; change < 4; change++) {
+      const [old, next] = change % 2 === 0 ? [0, 1] : [1, 0];
+      const gone = addressOf(4, old, 1);
+      client.stack.removeAddress(world.now, old, gone);
+      world.run({ until: world.now + 1000 });
+      const received = receiver.received;
+      world.run({ until: world.now + 4000 });
+      equal(receiver.received, received, 'nothing flows without an address');
+      equal(connections.client.closeReason, -1);
+      const added = addressOf(4, next, 1);
+      client.stack.addAddress(world.now, next, { address: added, prefixLength: 24 });
+      const pause = silence(3000);
+      ok(pause < 1000, `${pause.toFixed(0)} ms until the stream goes on`);
+      ok(subflow(next)!.established);
+      const slowest = rate(2000);
+      ok(slowest > 0.8 * 0.949 * 10, `${slowest.toFixed(1)} Mbit/s from the new address`);
+    }
+    fine();
+  });
 }

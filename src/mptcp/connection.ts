@@ -149,7 +149,15 @@ export class MptcpConnection implements PathCommands {
   private readonly joinRequests: JoinRequest[] = [];
   /** RFC 8684 §3.7 allows plain TCP only before joins, reordering and data-level retransmission (A8.18). */
   private fallbackAllowed = true;
-  private failPending = false;
+  /** MP_FAIL was said or heard: an infinite mapping will come of it. */
+  private failing = false;
+  /** When MP_FAIL was sent last; an ACK that carries it may be lost. */
+  private failedAt = 0;
+  /** Our checksums found the damage first. */
+  private complained = false;
+  /** The peer said it: our next new data carries the infinite mapping. */
+  private infiniteDue = false;
+  /** Until when the answer to our MP_FAIL may take; Infinity when none is awaited. */
   private failDeadline = Number.POSITIVE_INFINITY;
   private closeDeadline = Number.POSITIVE_INFINITY;
   private countedEstablished = false;
@@ -384,7 +392,7 @@ export class MptcpConnection implements PathCommands {
   // ---------------------------------------------------------------------------------------------- PathCommands
 
   createSubflow(_now: number, request: JoinRequest): boolean {
-    if (this.fallenBack || this.failPending || this.closeReason >= 0) return false;
+    if (this.fallenBack || this.failing || this.closeReason >= 0) return false;
     // A half-closed connection may need a path as much as any other, but not one that only waits for its end.
     if (this.peerFinished && this.finOffset !== Number.POSITIVE_INFINITY && this.sendUna >= this.finOffset)
       return false;
@@ -472,7 +480,7 @@ export class MptcpConnection implements PathCommands {
 
   /** 0 when a join may be established now, else the MP_TCPRST reason of the refusal (A4.04, E2.14). */
   admitsJoin(now: number, subflow: Subflow): number {
-    if (this.fallenBack || this.failPending || this.closeReason >= 0) return ResetReason.Prohibited;
+    if (this.fallenBack || this.failing || this.closeReason >= 0) return ResetReason.Prohibited;
     if (!this.host.pathManager.acceptsJoin(now, this, subflow.local, subflow.localPort)) return ResetReason.Prohibited;
     return 0;
   }
@@ -758,6 +766,13 @@ export class MptcpConnection implements PathCommands {
       return;
     }
     this.relieve(now);
+    if (this.infiniteDue && this.sendNxt < this.sendQueue.end && this.subflows.length === 1) {
+      if (this.mayFallBack(this.subflows[0]!)) {
+        this.fallBack(now, this.complained ? FallbackReason.Checksum : FallbackReason.PeerFail);
+        this.mapPlain(now);
+        return;
+      }
+    }
     this.grow(now);
     this.schedule(now);
     if (this.finOffset !== Number.POSITIVE_INFINITY && !this.finSent && this.sendNxt === this.finOffset) {
@@ -1279,8 +1294,12 @@ export class MptcpConnection implements PathCommands {
 
   /** RFC 8684 §3.7, A8.18. */
   mayFallBack(subflow: Subflow): boolean {
-    if (!this.fallbackAllowed || subflow.joined || this.subflows.length !== 1 || this.failPending) return false;
-    return !subflow.hasUncheckedAhead;
+    return this.isContiguous(subflow) && !subflow.hasUncheckedAhead;
+  }
+
+  /** Everything travels on `subflow` alone, in order, and always did. */
+  private isContiguous(subflow: Subflow): boolean {
+    return this.fallbackAllowed && !subflow.joined && this.subflows.length === 1;
   }
 
   /** Becomes plain TCP on its only subflow. */
@@ -1297,8 +1316,10 @@ export class MptcpConnection implements PathCommands {
     this.joinRequests.length = 0;
     this.reinjections.clear();
     this.retransmitDeadline = Number.POSITIVE_INFINITY;
+    this.failDeadline = Number.POSITIVE_INFINITY;
     const subflow = this.subflows[0];
-    subflow?.enterPlain(now, reason >= FallbackReason.FirstData);
+    const agreed = reason === FallbackReason.PeerFail || reason === FallbackReason.Checksum;
+    subflow?.enterPlain(now, reason >= FallbackReason.FirstData, agreed);
     if (this.finOffset !== Number.POSITIVE_INFINITY) this.shutdownPlain(now);
     this.needsUpdate = true;
   }
@@ -1337,32 +1358,42 @@ export class MptcpConnection implements PathCommands {
   }
 
   /** MP_FAIL (RFC 8684 §3.7, A8.17). */
-  onFail(now: number, subflow: Subflow, options: MptcpOptions): void {
-    void options;
+  onFail(now: number, subflow: Subflow): void {
     this.counters.MPFailRx++;
-    if (this.failPending) {
-      this.failPending = false;
-      this.failDeadline = Number.POSITIVE_INFINITY;
-      return;
-    }
-    if (this.fallenBack || !this.mayFallBack(subflow)) return;
+    const isAnswer = this.failDeadline !== Number.POSITIVE_INFINITY;
+    this.failDeadline = Number.POSITIVE_INFINITY;
+    if (this.fallenBack || !this.isContiguous(subflow)) return;
+    // RFC 8684 §3.7: an MP_FAIL is answered with one, and both ends "entirely revert": with an infinite mapping "on the
+    // first new packet". Until there is one all stays as it is, as with Linux: the peer goes on to need our DATA_ACKs.
+    this.infiniteDue = true;
+    this.needsUpdate = true;
+    if (isAnswer) return;
+    this.failing = true;
     subflow.sendFail(this.receiveNext);
     subflow.tcp?.demandAcknowledgment(now);
-    this.fallBack(now, FallbackReason.PeerFail);
+  }
+
+  /** The peer's stream is plain from here on. */
+  onInfiniteMapping(now: number): void {
+    this.fallBack(now, this.complained ? FallbackReason.Checksum : FallbackReason.InfiniteMapping);
   }
 
   /** The checksum of a mapping is wrong: something on the path changes data (A8.14 to A8.16). */
-  onChecksumFailure(now: number, subflow: Subflow, dataStart: number, subflowStart: number, bytes: Uint8Array): void {
+  onChecksumFailure(now: number, subflow: Subflow, dataStart: number, bytes: Uint8Array): void {
     this.counters.DataCsumErr++;
-    if (this.mayFallBack(subflow) && dataStart <= this.receiveNext) {
-      // One contiguous path: RFC 8684 §3.7 lets the middlebox have its way, from here on as plain TCP.
-      subflow.sendFail(dataStart);
-      subflow.receivePlainFrom(dataStart - subflowStart);
-      this.failPending = true;
-      this.failDeadline = now + this.config.failTimeout;
-      this.fallBack(now, FallbackReason.Checksum);
+    if (this.isContiguous(subflow) && (this.failing || dataStart <= this.receiveNext)) {
+      // One contiguous path: RFC 8684 §3.7 lets the middlebox have its way. The sender will make this the stream by an
+      // infinite mapping; like Linux we take it as that right away, because DATA_ACKs that stop would stop the sender.
+      const isUnanswered = this.failDeadline !== Number.POSITIVE_INFINITY && now - this.failedAt >= this.largestRto;
+      if (!this.failing || isUnanswered) {
+        this.failing = true;
+        this.complained = true;
+        this.failedAt = now;
+        this.failDeadline = now + this.config.failTimeout;
+        subflow.sendFail(dataStart);
+        subflow.tcp?.demandAcknowledgment(now);
+      }
       this.onData(now, subflow, dataStart, bytes, 0, bytes.length);
-      subflow.tcp?.demandAcknowledgment(now);
       return;
     }
     subflow.setFailReset(dataStart);
@@ -1380,7 +1411,6 @@ export class MptcpConnection implements PathCommands {
     if (now >= this.failDeadline) {
       // A7.08: the answer to MP_FAIL did not come.
       this.failDeadline = Number.POSITIVE_INFINITY;
-      this.failPending = false;
       for (const subflow of this.subflows) this.end(subflow, Ending.Abort);
     }
     if (now >= this.closeDeadline) {

@@ -121,6 +121,10 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   private failLow = 0;
   /** The next data segment carries the infinite mapping. */
   private infinitePending = false;
+  /** Subflow offset at which it was sent first: it is part of that segment whenever it is sent again. -1: none. */
+  private infiniteStart = -1;
+  /** After fallback: bytes below this subflow offset still travel with their mappings. */
+  private plainStart = 0;
 
   // What a RST says
   private rstReason = 0;
@@ -479,7 +483,9 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       this.writeReset(options);
       return 0;
     }
-    if (connection.fallenBack) return this.transmitPlain(options, offset, length, room);
+    if (connection.fallenBack && (length === 0 || offset >= this.plainStart)) {
+      return this.transmitPlain(options, offset, length, room);
+    }
     if (this.phase === Phase.Unproven && this.active) {
       if (this.joined) {
         this.writeJoinAck(now, options);
@@ -519,16 +525,16 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   /** After fallback: at most the infinite mapping, once (RFC 8684 §3.7). */
   private transmitPlain(options: MptcpOptions, offset: number, length: number, room: number): number {
-    let left = room;
-    if (this.failHigh >= 0 && left >= 12) {
-      this.writeFail(options);
-      left -= 12;
+    if (length === 0) {
+      if (this.failHigh >= 0 && room >= 12) this.writeFail(options);
+      return 0;
     }
-    if (length === 0) return 0;
-    if (this.infinitePending && left >= 20) {
+    if ((this.infinitePending || offset === this.infiniteStart) && room >= 20) {
       const mapping = this.sent.find(offset);
       if (mapping !== NO_MAPPING) {
+        if (this.infinitePending) this.connection.counters.InfiniteMapTx++;
         this.infinitePending = false;
+        this.infiniteStart = offset;
         const { connection } = this;
         const dataStart = this.sent.dataStart(mapping) + (offset - this.sent.subflowStart(mapping));
         options.present |= Mptcp.Dss;
@@ -539,7 +545,6 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
         options.dataLength = 0;
         options.hasChecksum = connection.checksums;
         options.checksum = 0;
-        connection.counters.InfiniteMapTx++;
       }
     }
     return length;
@@ -725,7 +730,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   private receivePlain(now: number, segment: Segment): number {
     const { connection } = this;
     connection.onPlainWindow(now);
-    if ((segment.mptcp.present & Mptcp.Fail) !== 0) connection.onFail(now, this, segment.mptcp);
+    if ((segment.mptcp.present & Mptcp.Fail) !== 0) connection.onFail(now, this);
     return Verdict.Accept;
   }
 
@@ -797,7 +802,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       this.peerBackup = options.priorityBackup;
       connection.onPriority(now, this);
     }
-    if ((present & Mptcp.Fail) !== 0) connection.onFail(now, this, options);
+    if ((present & Mptcp.Fail) !== 0) connection.onFail(now, this);
     if ((present & Mptcp.JoinAck) !== 0 && this.joined && !this.active) return Verdict.AcknowledgeNow;
     return Verdict.Accept;
   }
@@ -839,13 +844,17 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     let length = options.dataLength;
     if (length === 0) {
       // RFC 8684 §3.7: data length 0 is the infinite mapping.
+      if (segment.offset > this.tcp!.receiver.nxt) {
+        // It stands for what follows all that was mapped: first that has to be here.
+        connection.counters.UnmappedAhead++;
+        return Verdict.IgnorePayload;
+      }
       connection.counters.InfiniteMapRx++;
       if (!connection.mayFallBack(this)) {
         connection.counters.FallbackFailed++;
         return this.fail(now, ResetReason.Middlebox);
       }
-      this.receivePlainFrom(dataStart - options.subflowSequence);
-      connection.fallBack(now, FallbackReason.InfiniteMapping);
+      connection.onInfiniteMapping(now);
       return Verdict.Accept;
     }
     // A1.24: a checksum where none was negotiated, or none where one was: RFC 8684 §3.3.1 leaves no way on.
@@ -975,7 +984,6 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       if (connection.checksums) {
         this.stage(now, at, bytes, start + done, count);
         done += count;
-        if (!Number.isNaN(this.plainShift)) continue;
       } else {
         const taken = connection.onData(
           now,
@@ -1003,7 +1011,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       if (staging.isRight) {
         this.connection.onData(now, this, staging.dataStart, staging.bytes, 0, staging.bytes.length);
       } else {
-        this.connection.onChecksumFailure(now, this, staging.dataStart, begin, staging.bytes);
+        this.connection.onChecksumFailure(now, this, staging.dataStart, staging.bytes);
       }
       return;
     }
@@ -1025,14 +1033,13 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   // ---------------------------------------------------------------------------------------------- fallback
 
-  /** From now on received bytes are the stream itself: data offset = subflow offset + `shift`. */
-  receivePlainFrom(shift: number): void {
-    this.plainShift = shift;
-    this.staging.clear();
-  }
-
-  /** The connection fell back on this subflow. `announce`: say so with an infinite mapping (RFC 8684 §3.7). */
-  enterPlain(now: number, announce: boolean): void {
+  /**
+   * The connection fell back on this subflow: received bytes are the stream itself from here on.
+   *
+   * @param announce say so with an infinite mapping (RFC 8684 §3.7)
+   * @param keepsMappings what is mapped goes out with its mapping, for the peer is multipath until the infinite one
+   */
+  enterPlain(now: number, announce: boolean, keepsMappings: boolean): void {
     if (Number.isNaN(this.plainShift)) {
       this.deliverStaged(now);
       this.plainShift = this.connection.receiveNext - this.tcp!.receiver.nxt;
@@ -1045,6 +1052,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     this.wantsDataAck = false;
     this.wantsPriority = false;
     this.infinitePending = announce;
+    if (keepsMappings) this.plainStart = this.end;
     // From now on the subflow's acknowledgments are the stream's, those that came before as well.
     this.release(now, this.acknowledged);
   }
@@ -1109,7 +1117,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       this.resetReason = options.resetReason;
       this.resetFlags = options.resetFlags;
     }
-    if ((options.present & Mptcp.Fail) !== 0) connection.onFail(now, this, options);
+    if ((options.present & Mptcp.Fail) !== 0) connection.onFail(now, this);
     if ((options.present & Mptcp.FastClose) !== 0) connection.onFastClose(now, options);
   }
 

@@ -100,7 +100,8 @@ test('A8.17, A8.15 the peer answers MP_FAIL with MP_FAIL and an infinite mapping
     [FallbackReason.PeerFail, FallbackReason.Checksum],
   );
   const { client, server, clientEnd, serverEnd } = result;
-  equal(server.stack.counters.DataCsumErr, 1);
+  // What was on its way meanwhile may be damaged, too.
+  ok(server.stack.counters.DataCsumErr >= 1);
   deepEqual([server.stack.counters.MPFailTx, server.stack.counters.MPFailRx], [1, 1]);
   deepEqual([client.stack.counters.MPFailTx, client.stack.counters.MPFailRx], [1, 1]);
   equal(client.stack.counters.InfiniteMapTx, 1);

@@ -171,6 +171,8 @@ export class MptcpConnection implements PathCommands {
   lastDataSent = -1;
   lastDataReceived = -1;
   lastAckReceived = -1;
+  /** The subflow of the first flight, which is sent before any DATA_ACK was received. */
+  private opener: Subflow | null = null;
 
   // The host's: deadline heap
   heapIndex = -1;
@@ -871,7 +873,23 @@ export class MptcpConnection implements PathCommands {
       this.shareWindow(now, subflow, sender);
       picture.room = subflow.lossy ? 0 : Math.max(0, Math.floor(sender.availableWindow) - (subflow.end - sender.nxt));
     }
+    if (this.lastAckReceived < 0) this.confineToOpener();
     return any;
+  }
+
+  /**
+   * Before its first DATA_ACK a peer may not be ready for data out of order: Linux, which learns its own data window
+   * with the first DSS option it sends, acknowledges such data on the subflow and drops it (MPTcpExtNoDSSInWindow). So
+   * the first flight of a server keeps to one subflow while that one works.
+   */
+  private confineToOpener(): void {
+    const { opener } = this;
+    if (opener === null || !opener.usable || opener.lossy) return;
+    for (let index = 0; index < this.subflows.length; index++) {
+      if (this.subflows[index] === opener) continue;
+      this.pictures[index]!.active = false;
+      this.pictures[index]!.room = 0;
+    }
   }
 
   /** A subflow with nothing in flight has an old idea of the window: the connection's newer one counts (A9.05). */
@@ -942,6 +960,10 @@ export class MptcpConnection implements PathCommands {
     if (this.sendNxt === this.finOffset) this.finSent = true;
     picture.queued += length;
     picture.room = Math.max(0, picture.room - length);
+    if (this.lastAckReceived < 0) {
+      this.opener = subflow;
+      this.confineToOpener();
+    }
     subflow.tcp!.onData(now);
   }
 

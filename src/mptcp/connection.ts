@@ -50,6 +50,8 @@ export class InvariantError extends Error {
 const PEER_ADDRESSES = 8;
 /** Times in a row that an overdue DATA_ACK is asked for before the data-level timer takes over. */
 const SOLICITATIONS = 6;
+/** MP_FAILs of a peer that are answered with one of our own. */
+const FAIL_ANSWERS = 3;
 /** Joins that wait to be started. */
 const JOIN_REQUESTS = 16;
 /** Subflows that are over and remembered for their figures. */
@@ -151,6 +153,8 @@ export class MptcpConnection implements PathCommands {
   private fallbackAllowed = true;
   /** MP_FAIL was said or heard: an infinite mapping will come of it. */
   private failing = false;
+  /** MP_FAILs of the peer's that were answered. */
+  private failAnswers = 0;
   /** When MP_FAIL was sent last; an ACK that carries it may be lost. */
   private failedAt = 0;
   /** Our checksums found the damage first. */
@@ -340,6 +344,8 @@ export class MptcpConnection implements PathCommands {
     }
     this.shutdown(now);
     if (this.subflows.every((subflow) => subflow.closed)) this.finish(now, CloseReason.Finished);
+    // After fallback TCP has its own ways with orphans.
+    else if (this.fallenBack) this.mapPlain(now);
     else this.closeDeadline = Math.min(this.closeDeadline, now + this.config.closeTimeout);
   }
 
@@ -1339,6 +1345,7 @@ export class MptcpConnection implements PathCommands {
     this.reinjections.clear();
     this.retransmitDeadline = Number.POSITIVE_INFINITY;
     this.failDeadline = Number.POSITIVE_INFINITY;
+    if (this.orphaned) this.closeDeadline = Number.POSITIVE_INFINITY;
     const subflow = this.subflows[0];
     const agreed = reason === FallbackReason.PeerFail || reason === FallbackReason.Checksum;
     subflow?.enterPlain(now, reason >= FallbackReason.FirstData, agreed);
@@ -1359,7 +1366,9 @@ export class MptcpConnection implements PathCommands {
       this.lastDataSent = now;
     }
     subflow.tcp.onData(now);
-    if (this.finOffset !== Number.POSITIVE_INFINITY && this.sendNxt === this.finOffset) subflow.tcp.shutdown(now);
+    if (this.finOffset === Number.POSITIVE_INFINITY || this.sendNxt !== this.finOffset) return;
+    if (this.orphaned) subflow.tcp.close(now);
+    else subflow.tcp.shutdown(now);
   }
 
   private shutdownPlain(now: number): void {
@@ -1389,7 +1398,9 @@ export class MptcpConnection implements PathCommands {
     // first new packet". Until there is one all stays as it is, as with Linux: the peer goes on to need our DATA_ACKs.
     this.infiniteDue = true;
     this.needsUpdate = true;
-    if (isAnswer) return;
+    // An answer may be lost, but two ends that take each other's answers for questions must come to an end.
+    if (isAnswer || this.failAnswers >= FAIL_ANSWERS) return;
+    this.failAnswers++;
     this.failing = true;
     subflow.sendFail(this.receiveNext);
     subflow.tcp?.demandAcknowledgment(now);

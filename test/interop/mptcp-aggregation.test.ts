@@ -9,8 +9,11 @@ const CEILING = (1424 / 1500) * (WIFI.rate + LTE.rate);
 const WARM_UP = 6_000_000;
 const BYTES = 12_000_000;
 const ATTEMPTS = 4;
-/** Of the ceiling. One path alone would be 0.6. */
-const ENOUGH = 0.9;
+/**
+ * Of the ceiling. One path alone reaches 0.6, both together 0.95 on a machine with nothing else to do; this bound is for busy
+ * ones, where the emulator and both stacks wait for a processor. The rate itself is in the notes.
+ */
+const ENOUGH = 0.75;
 
 async function aggregate(s: Scenario, from: Side, to: Side): Promise<void> {
   // Whoever opens the connection joins from its second address.

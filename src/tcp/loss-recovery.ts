@@ -56,7 +56,7 @@ export class LossRecovery {
   /** Duplicate or newly selective ACKs since `una` moved. */
   private duplicates = 0;
   /** A D-SACK block of the ACK at hand: its right edge, -1 for none. */
-  private duplicateEnd = -1;
+  duplicateEnd = -1;
   /** When what triggered the ACK at hand was sent, by its timestamp; Infinity when it has none. */
   private echo = Number.POSITIVE_INFINITY;
   /** `una` when the window was last reduced and may be restored; -1 when there is nothing to undo. */

@@ -342,8 +342,9 @@ export class Sender {
       // congestion control and RACK want the path alone, which the youngest tells.
       this.onSample(now, now - firstSentAt, now - lastSentAt);
     } else if (sackSentAt >= 0) this.onSample(now, now - sackSentAt, now - sackSentAt);
-    // Retransmitted: only the echo tells which transmission it was (RFC 7323 §4.1). At least one tick.
-    else if (advanced && echo !== Number.POSITIVE_INFINITY) {
+    // Retransmitted: only the echo tells which transmission it was (RFC 7323 §4.1). At least one tick. But with a D-SACK
+    // a second copy drew this ACK, the first one's was lost, and the echo is still the first one's.
+    else if (advanced && echo !== Number.POSITIVE_INFINITY && this.recovery.duplicateEnd < 0) {
       this.onSample(now, Math.max(1, Math.floor(now) - echo), -1);
     }
   }

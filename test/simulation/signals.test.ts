@@ -124,3 +124,36 @@ test('A5.24, A7.06 the segment with the infinite mapping is lost, and has it aga
   deepEqual([client.stack.counters.InfiniteMapTx, server.stack.counters.InfiniteMapRx], [1, 1]);
   deepEqual([serverApp.ends[0]!.received, serverApp.ends[0]!.error, end.error], [2_000_000, 0, 0]);
 });
+
+test('E1.17, E2.06 the initial address of a server goes, comes back under the id of its endpoint, and is joined', () => {
+  const { world, client, server, clientSide, serverAddress } = connected(
+    {
+      client: { endpoints: [], addAddrAcceptedLimit: 2 },
+      server: {
+        endpoints: [
+          { address: addressOf(4, 0, 2), id: 3, signal: true },
+          { address: addressOf(4, 1, 2), id: 4, signal: true },
+        ],
+      },
+    },
+    2,
+  );
+  const initial = serverAddress(0);
+  server.stack.removeAddress(world.now, 0, initial);
+  world.run({ until: world.now + 500 });
+  deepEqual(
+    clientSide.mptcp!.subflows.map((subflow) => String(subflow.peer)),
+    [String(serverAddress(1))],
+  );
+  equal(server.stack.counters.AddAddrTx, 1);
+  server.stack.addAddress(world.now, 0, { address: initial, prefixLength: 24 });
+  world.run({ until: world.now + 500 });
+  deepEqual([client.stack.counters.RmAddr, client.stack.counters.AddAddr], [1, 2]);
+  deepEqual(
+    clientSide.mptcp!.subflows.map((subflow) => [String(subflow.peer), subflow.peerId]),
+    [
+      [String(serverAddress(1)), 4],
+      [String(initial), 3],
+    ],
+  );
+});

@@ -58,6 +58,8 @@ interface Memory {
   readonly pairs: Set<string>;
   /** The announcement that waits for its echo. */
   waiting: number;
+  /** The initial address was withdrawn. */
+  initialGone: boolean;
 }
 
 /**
@@ -166,6 +168,7 @@ export class EndpointPathManager implements PathManager {
       accepted: new Set(),
       pairs: new Set(),
       waiting: -1,
+      initialGone: false,
     };
     this.memories.set(connection, memory);
     // E1.18: the initial subflow keeps id 0, and the endpoint of its address is used up.
@@ -219,7 +222,7 @@ export class EndpointPathManager implements PathManager {
   }
 
   localId(connection: PathCommands, local: Address): number {
-    if (local.equals(connection.initialLocal)) return 0;
+    if (local.equals(connection.initialLocal) && this.memories.get(connection)?.initialGone !== true) return 0;
     const known = this.list.find((entry) => entry.address.equals(local));
     if (known !== undefined) return known.id;
     // E1.06: an address that nobody listed gets an id of its own.
@@ -260,9 +263,15 @@ export class EndpointPathManager implements PathManager {
     for (const [connection, memory] of [...this.memories]) {
       const ids = new Set<number>();
       for (const path of connection.paths) if (path.local.equals(address)) ids.add(path.localId);
+      if (address.equals(connection.initialLocal)) memory.initialGone = true;
       const endpoint = this.endpointOf(address);
       if (endpoint !== undefined && memory.announced.has(endpoint.id)) ids.add(endpoint.id);
       if (ids.size > 0) connection.withdraw(now, [...ids]);
+      if (endpoint === undefined) continue;
+      // Neither announced nor joined from until it comes back.
+      memory.announced.add(endpoint.id);
+      memory.tried.add(endpoint.id);
+      if (memory.waiting === endpoint.id) memory.waiting = -1;
     }
   }
 
@@ -285,7 +294,9 @@ export class EndpointPathManager implements PathManager {
     if (memory.waiting < 0) {
       for (const endpoint of this.list) {
         if (!endpoint.signal || memory.announced.has(endpoint.id)) continue;
-        if (endpoint.address.equals(connection.initialLocal) && endpoint.port === 0) continue;
+        // The peer knows the initial address, until it was withdrawn and has come back under the endpoint's id.
+        const known = endpoint.address.equals(connection.initialLocal) && !memory.initialGone;
+        if (known && endpoint.port === 0) continue;
         memory.announced.add(endpoint.id);
         memory.waiting = endpoint.id;
         connection.announce(now, endpoint.id, endpoint.address, endpoint.port);
@@ -379,6 +390,7 @@ export class EndpointPathManager implements PathManager {
     const initial = endpoint.address.equals(connection.initialLocal);
     const used = connection.paths.some((path) => path.local.equals(endpoint.address) && !path.closed);
     const id = initial ? 0 : endpoint.id;
+    if (initial) memory.initialGone = true;
     if (memory.announced.has(endpoint.id) || used) connection.withdraw(now, used || !initial ? [id] : [endpoint.id]);
     memory.announced.delete(endpoint.id);
     memory.tried.delete(endpoint.id);

@@ -62,7 +62,7 @@ for (const role of ROLES) {
     const who = down ? 'server' : 'client';
 
     interop(
-      `A7.10 A7.11 ${role.title}: the ${who} aborts, and the other side learns it on two subflows`,
+      `A7.10 A7.11 H1.59 H1.60 ${role.title}: the ${who} aborts, and the other side learns it on two subflows`,
       { paths: 2 },
       async (s) => {
         const [near, far] = role.of(s);

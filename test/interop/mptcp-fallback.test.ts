@@ -25,7 +25,7 @@ for (const role of ROLES) {
   });
 
   interop(
-    `A8.02 A8.20 ${role.title}: an MPTCP client at a plain server, and no joins afterwards`,
+    `A8.02 A8.20 H1.06 ${role.title}: an MPTCP client at a plain server, and no joins afterwards`,
     { paths: 2 },
     async (s) => {
       const [client, server] = role.of(s);
@@ -37,7 +37,7 @@ for (const role of ROLES) {
   );
 
   interop(
-    `A2.15 A2.16 A8.04 A8.05 ${role.title}: SYNs with MP_CAPABLE vanish; the next connection does not even ask`,
+    `A2.15 A2.16 A8.04 A8.05 H1.07 H1.08 H1.71 ${role.title}: SYNs with MP_CAPABLE vanish; the next connection does not even ask`,
     { tcp: { initialRto: 200 }, timeout: 15_000 },
     async (s) => {
       const [client, server] = role.of(s);
@@ -53,23 +53,27 @@ for (const role of ROLES) {
     },
   );
 
-  interop(`A8.03 A8.24 ${role.title}: the third ACK is lost, and what arrives first is out of order`, {}, async (s) => {
-    const [client, server] = role.of(s);
-    await s.filter(0, { direction: from(client), match: 'pure-ack', action: 'drop', count: 1 });
-    await s.filter(0, { direction: from(client), match: 'data', action: 'drop', count: 1 });
-    const pair = await s.connect(client, server, { clientDoes: { bytes: 60_000, end: false } });
-    s.check(await pair.server.received(60_000), 1, 60_000);
-    pair.client.given = 60_000;
-    await server.counts({ MPCapableSYNRX: 1, MPCapableFallbackACK: 1 });
-    await plain(s, pair.client, pair.server);
-  });
+  interop(
+    `A8.03 A8.24 H1.05 ${role.title}: the third ACK is lost, and what arrives first is out of order`,
+    {},
+    async (s) => {
+      const [client, server] = role.of(s);
+      await s.filter(0, { direction: from(client), match: 'pure-ack', action: 'drop', count: 1 });
+      await s.filter(0, { direction: from(client), match: 'data', action: 'drop', count: 1 });
+      const pair = await s.connect(client, server, { clientDoes: { bytes: 60_000, end: false } });
+      s.check(await pair.server.received(60_000), 1, 60_000);
+      pair.client.given = 60_000;
+      await server.counts({ MPCapableSYNRX: 1, MPCapableFallbackACK: 1 });
+      await plain(s, pair.client, pair.server);
+    },
+  );
 
   for (const down of [false, true]) {
     const who = down ? 'server' : 'client';
     const checksums = { mptcp: { checksums: true }, sysctls: { 'net.mptcp.checksum_enabled': 1 } };
 
     interop(
-      `A5.24 A7.06 A8.15 A8.17 ${role.title}: a byte from the ${who} changes on the only path: MP_FAIL, then plain TCP`,
+      `A5.24 A7.06 A8.15 A8.17 H1.28 H1.29 H1.31 H1.57 H1.58 ${role.title}: a byte from the ${who} changes on the only path: MP_FAIL, then plain TCP`,
       { ...checksums, offload: false },
       async (s) => {
         const { client, server } = await s.connect(...role.of(s));

@@ -23,7 +23,7 @@ async function both(s: Scenario, client: Stream, server: Stream, bytes = 300_000
 
 for (const role of ROLES) {
   interop(
-    `A4.01 A4.08 A4.10 A4.12 E1.03 ${role.title}: the client joins from its second address`,
+    `A4.01 A4.08 A4.10 A4.12 E1.03 H1.13 H1.15 H1.18 H1.21 ${role.title}: the client joins from its second address`,
     { paths: SHAPED },
     async (s) => {
       const [from, to] = role.of(s);
@@ -44,7 +44,7 @@ for (const role of ROLES) {
   );
 
   interop(
-    `A6.01 A6.02 A6.03 E1.02 E2.03 ${role.title}: the server announces an address, the client joins it`,
+    `A6.01 A6.02 A6.03 E1.02 E2.01 E2.03 H1.37 H1.38 H1.40 H1.41 ${role.title}: the server announces an address, the client joins it`,
     { paths: 2 },
     async (s) => {
       const [from, to] = role.of(s);
@@ -60,7 +60,7 @@ for (const role of ROLES) {
   );
 
   interop(
-    `A4.16 E1.10 ${role.title}: the server announces an address with a port, the client joins there`,
+    `A4.16 E1.10 H1.43 H1.45 H1.46 H1.47 ${role.title}: the server announces an address with a port, the client joins there`,
     { paths: 2 },
     async (s) => {
       const [from, to] = role.of(s);
@@ -126,7 +126,7 @@ for (const role of ROLES) {
   });
 
   interop(
-    `A6.11 A6.13 A6.15 E2.05 E2.07 ${role.title}: the client withdraws an address in use, and gives it again`,
+    `A6.11 A6.13 E2.05 E2.06 E2.07 H1.50 H1.52 H1.54 ${role.title}: the client withdraws an address in use, and gives it again`,
     { paths: 2 },
     async (s) => {
       const [from, to] = role.of(s);
@@ -164,7 +164,7 @@ for (const role of ROLES) {
   );
 
   interop(
-    `A4.04 E2.14 ${role.title}: a join beyond the server's limit is refused, the connection lives`,
+    `A4.04 E2.14 H1.20 ${role.title}: a join beyond the server's limit is refused, the connection lives`,
     { paths: 2 },
     async (s) => {
       const [from, to] = role.of(s);
@@ -216,7 +216,7 @@ for (const role of ROLES) {
   );
 
   interop(
-    `A4.13 E1.04 A7.02 ${role.title}: a backup path carries nothing until the other one dies`,
+    `A4.13 E1.04 A7.02 H1.14 ${role.title}: a backup path carries nothing until the other one dies`,
     { paths: SHAPED, timeout: 25_000 },
     async (s) => {
       const [from, to] = role.of(s);
@@ -262,7 +262,7 @@ for (const role of ROLES) {
 }
 
 interop(
-  'A1.29 an IPv6 address with a port does not fit beside timestamps: not sent, and nothing waits for it',
+  'A1.29 H1.39 an IPv6 address with a port does not fit beside timestamps: not sent, and nothing waits for it',
   { paths: 3, families: [6] },
   async (s) => {
     await s.ours.addEndpoint(1, { signal: true, port: 5999, family: 6 });
@@ -274,3 +274,28 @@ interop(
     await s.close(client, server);
   },
 );
+
+for (const role of ROLES) {
+  interop(
+    `E1.17 E1.18 E2.06 E2.07 ${role.title}: each of our addresses goes in its turn, and comes back`,
+    { paths: 2 },
+    async (s) => {
+      const isClient = !role.of(s)[0].isKernel;
+      for (const path of [0, 1]) await s.ours.addEndpoint(path, isClient ? { subflow: true } : { signal: true });
+      const { client, server } = await s.connect(...role.of(s));
+      const ours = isClient ? client : server;
+      await s.subflows(2, client, server);
+      for (const path of [1, 0, 1]) {
+        await s.removeAddress(path);
+        await s.subflows(1, client, server);
+        await both(s, client, server);
+        await s.addAddress(path);
+        await s.subflows(2, client, server);
+        assert.deepEqual((await ours.ways()).map(({ local }) => local).sort(), [s.ours.address(0), s.ours.address(1)]);
+        await both(s, client, server);
+      }
+      await s.close(client, server);
+      await s.kernel.counts({ RmAddr: 3 });
+    },
+  );
+}

@@ -7,7 +7,7 @@ import { interop, ROLES, type Scenario, type Stream } from './harness/scenario.t
 for (const role of ROLES) {
   for (const family of [4, 6] as const) {
     interop(
-      `A2.02 A2.03 A2.04 A2.05 A2.25 IPv${family}, ${role.title}: 1 byte, then 1 MB back`,
+      `A2.02 A2.03 A2.04 A2.05 A2.25 H1.01 H1.02 H1.03 H1.04 H1.70 IPv${family}, ${role.title}: 1 byte, then 1 MB back`,
       { families: [family] },
       async (s) => {
         const [from, to] = role.of(s);

@@ -196,8 +196,8 @@ interface KernelInfo {
 function kernelWays(info: KernelInfo): Way[] {
   return info.subflows.flatMap(({ local, peer }, index) => {
     const tcp = info.subflowTcp[index];
-    // The initial subflow stays in the kernel's list when it is closed.
-    if (tcp?.state === CLOSE) return [];
+    // Those that end stay in the kernel's list for a while, the initial one for good.
+    if (tcp !== undefined && tcp.state !== ESTABLISHED) return [];
     const way: Way = {
       local: unmapped(local.address),
       peer: unmapped(peer.address),
@@ -213,8 +213,8 @@ function kernelWays(info: KernelInfo): Way[] {
   });
 }
 
-/** The kernel's number of the state CLOSED. */
-const CLOSE = 7;
+/** The kernel's number of the state. */
+const ESTABLISHED = 1;
 
 /** IPv4 addresses of a socket for both families look like IPv6 ones. */
 function unmapped(address: string): string {

@@ -139,10 +139,12 @@ test('E1.17, E2.06 the initial address of a server goes, comes back under the id
     2,
   );
   const initial = serverAddress(0);
+  // The client's FIN on the old subflow finds nobody.
+  const living = () => clientSide.mptcp!.subflows.filter((subflow) => subflow.usable);
   server.stack.removeAddress(world.now, 0, initial);
   world.run({ until: world.now + 500 });
   deepEqual(
-    clientSide.mptcp!.subflows.map((subflow) => String(subflow.peer)),
+    living().map((subflow) => String(subflow.peer)),
     [String(serverAddress(1))],
   );
   equal(server.stack.counters.AddAddrTx, 1);
@@ -150,7 +152,7 @@ test('E1.17, E2.06 the initial address of a server goes, comes back under the id
   world.run({ until: world.now + 500 });
   deepEqual([client.stack.counters.RmAddr, client.stack.counters.AddAddr], [1, 2]);
   deepEqual(
-    clientSide.mptcp!.subflows.map((subflow) => [String(subflow.peer), subflow.peerId]),
+    living().map((subflow) => [String(subflow.peer), subflow.peerId]),
     [
       [String(serverAddress(1)), 4],
       [String(initial), 3],

@@ -1356,7 +1356,12 @@ export class MptcpConnection implements PathCommands {
   /** After fallback all waiting data belongs to the one subflow. */
   private mapPlain(now: number): void {
     const subflow = this.subflows[0];
-    if (subflow === undefined || subflow.tcp === null || !subflow.established) return;
+    if (subflow === undefined || subflow.tcp === null) return;
+    if (!subflow.established) {
+      // Its own FIN went out before the fallback. With nobody to read any more TCP does not wait for the peer's for ever.
+      if (this.orphaned && subflow.ending !== Ending.None) subflow.tcp.close(now);
+      return;
+    }
     this.grow(now);
     const length = this.sendQueue.end - this.sendNxt;
     if (length > 0) {

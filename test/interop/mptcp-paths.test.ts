@@ -3,9 +3,10 @@ import { interop, ROLES, type Scenario, type Stream } from './harness/scenario.t
 
 /** Addresses and subflows between this stack and the kernel's: announced, joined, refused, withdrawn, preferred. */
 
+/** Queues that lose nothing: after a retransmission timeout a backup may be used. */
 const SHAPED = [
-  { rate: 100, delay: 2 },
-  { rate: 100, delay: 2 },
+  { rate: 100, delay: 2, queue: 3_000_000 },
+  { rate: 100, delay: 2, queue: 3_000_000 },
 ];
 
 /** Bytes that a stream's side put on the subflow whose own or peer's address is `address`. */

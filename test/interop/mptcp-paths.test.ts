@@ -253,7 +253,7 @@ for (const role of ROLES) {
       assert.deepEqual(idle, before, 'nothing on the backup, either way');
       await from.setBackup(id, false);
       await to.counts({ MPPrioRx: 2 });
-      await both(s, client, server, 1_000_000);
+      await both(s, client, server, 6_000_000);
       const busy = await Promise.all([client, server].map((stream) => sentVia(stream, from.address(1))));
       for (const [index, bytes] of busy.entries())
         assert.ok(bytes > idle[index]! + 50_000, `${bytes} after ${idle[index]}`);

@@ -664,6 +664,8 @@ export class MptcpConnection implements PathCommands {
     }
     const clean = subflow.closeReason === CloseReason.Finished;
     if (this.fallenBack) {
+      // A join that was under way when the connection fell back is not the stream.
+      if (subflow.joined) return;
       if (clean) this.finishPlain(now);
       else this.finish(now, subflow.closeReason);
       return;
@@ -774,7 +776,7 @@ export class MptcpConnection implements PathCommands {
       return;
     }
     this.relieve(now);
-    if (this.infiniteDue && this.sendNxt < this.sendQueue.end && this.subflows.length === 1) {
+    if (this.infiniteDue && this.sendNxt < this.sendQueue.end && this.subflows.length > 0) {
       if (this.mayFallBack(this.subflows[0]!)) {
         this.fallBack(now, this.complained ? FallbackReason.Checksum : FallbackReason.PeerFail);
         this.mapPlain(now);
@@ -1325,9 +1327,14 @@ export class MptcpConnection implements PathCommands {
     return this.isContiguous(subflow) && !subflow.hasUncheckedAhead;
   }
 
-  /** Everything travels on `subflow` alone, in order, and always did. */
+  /** Everything travels on `subflow` alone, in order, and always did; joins may be under way. */
   private isContiguous(subflow: Subflow): boolean {
-    return this.fallbackAllowed && !subflow.joined && this.subflows.length === 1;
+    if (!this.fallbackAllowed || subflow.joined) return false;
+    for (let index = 0; index < this.subflows.length; index++) {
+      const other = this.subflows[index]!;
+      if (other !== subflow && other.phase !== Phase.Connecting) return false;
+    }
+    return true;
   }
 
   /** Becomes plain TCP on its only subflow. */
@@ -1347,6 +1354,8 @@ export class MptcpConnection implements PathCommands {
     this.failDeadline = Number.POSITIVE_INFINITY;
     if (this.orphaned) this.closeDeadline = Number.POSITIVE_INFINITY;
     const subflow = this.subflows[0];
+    // A8.20: joins under way are for nothing now.
+    for (let index = 1; index < this.subflows.length; index++) this.end(this.subflows[index]!, Ending.Abort);
     const agreed = reason === FallbackReason.PeerFail || reason === FallbackReason.Checksum;
     subflow?.enterPlain(now, reason >= FallbackReason.FirstData, agreed);
     if (this.finOffset !== Number.POSITIVE_INFINITY) this.shutdownPlain(now);

@@ -132,6 +132,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   private rstFastClose = false;
   private rstFail = false;
 
+  /** The segment at hand came without any MPTCP option. */
+  private bare = false;
   /** Receiving side after fallback: data offset = subflow offset + shift, from `plainFrom` on. NaN before. */
   private plainShift = Number.NaN;
   /** Checksum mode: bytes of incomplete mappings, by subflow offset of the mapping. */
@@ -696,6 +698,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   onSegment(now: number, segment: Segment, _packet: Packet): number {
     if (!Number.isNaN(this.plainShift)) return this.receivePlain(now, segment);
+    this.bare = segment.mptcp.present === 0;
     if (this.lossy) this.onPathAlive(now);
     this.connection.onSubflowHeard();
     const options = segment.mptcp;
@@ -1086,8 +1089,15 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   // ---------------------------------------------------------------------------------------------- life
 
-  onAcknowledged(now: number, _una: number): void {
+  onAcknowledged(now: number, una: number): void {
     this.acknowledgedAt = now;
+    const { connection } = this;
+    // RFC 8684 §3.7: "if an ACK is received for data (not just for the SYN) without a DSS option containing a Data ACK",
+    // the path does not carry MPTCP, although its options once came through the other way (A8.08, A8.26).
+    if (this.bare && una > 1 && this.end > 1 && connection.sendUna === 1 && connection.mayFallBack(this)) {
+      connection.counters.MPCapableDataFallback++;
+      connection.fallBack(now, FallbackReason.FirstData);
+    }
     this.lossy = false;
     this.staleCount = 0;
     if (this.stale) {

@@ -92,6 +92,7 @@ export class Handshake extends Endpoint {
   /** Times the retransmission timer fired. */
   private timeouts = 0;
   private firstSentAt = 0;
+  private lastSentAt = 0;
   /** When a SYN of the peer was last answered again, for the limit of RFC 5961 §7's idea. */
   private answeredAt = Number.NEGATIVE_INFINITY;
   private timer = Number.POSITIVE_INFINITY;
@@ -210,7 +211,12 @@ export class Handshake extends Endpoint {
       return;
     }
     // RFC 7323 §3.2 and appendix of Linux: an echo of what we never sent belongs to another incarnation.
-    if (hasAck && this.timestamps && (segment.options & Option.Timestamps) !== 0 && !this.isOurEcho(now, segment)) {
+    if (
+      hasAck &&
+      this.timestamps &&
+      (segment.options & Option.Timestamps) !== 0 &&
+      !this.isEchoSince(now, segment, this.firstSentAt)
+    ) {
       counters.PAWSActive++;
       if ((flags & Flag.Rst) === 0) this.reject(segment);
       return;
@@ -438,6 +444,7 @@ export class Handshake extends Endpoint {
       out.timestampEcho = answering ? this.timestampRecent : 0;
     }
     this.extension.onTransmitSyn(now, out, this.attempts);
+    this.lastSentAt = now;
     if (this.attempts === 0) this.firstSentAt = now;
     else {
       counters.RetransSegs++;
@@ -489,17 +496,20 @@ export class Handshake extends Endpoint {
     this.timestampRecentAt = now;
   }
 
-  /** The echo lies between the TSval of our first SYN and now. */
-  private isOurEcho(now: number, segment: Segment): boolean {
+  /** The echo lies between the TSval of the SYN sent at `sentAt` and now. */
+  private isEchoSince(now: number, segment: Segment, sentAt: number): boolean {
     const echo = segment.timestampEcho;
-    return ((echo - this.timestamp(this.firstSentAt)) | 0) >= 0 && ((this.timestamp(now) - echo) | 0) >= 0;
+    return ((echo - this.timestamp(sentAt)) | 0) >= 0 && ((this.timestamp(now) - echo) | 0) >= 0;
   }
 
   private complete(now: number, segment: Segment): void {
-    // RFC 6298 §3 (Karn): a SYN that was sent twice is measured by timestamps or not at all.
+    // RFC 6298 §3 (Karn): a SYN that was sent twice is measured by timestamps or not at all; and not by an answer to an
+    // earlier one, which the peer may have sent before and in vain.
     let rtt = -1;
     if (this.attempts === 1) rtt = now - this.firstSentAt;
-    else if (this.timestamps && this.isOurEcho(now, segment)) rtt = (this.timestamp(now) - segment.timestampEcho) >>> 0;
+    else if (this.timestamps && this.isEchoSince(now, segment, this.lastSentAt)) {
+      rtt = (this.timestamp(now) - segment.timestampEcho) >>> 0;
+    }
     this.established = {
       active: this.active,
       localInitial: this.initial,

@@ -1,8 +1,24 @@
 import assert from 'node:assert/strict';
+import {
+  AddressTranslator,
+  ClampMss,
+  CoalesceSegments,
+  DropUnknownOptions,
+  DuplicateOption,
+  type Middlebox,
+  NormaliseRetransmissions,
+  SequenceRewriter,
+  ShrinkWindow,
+  SplitSegments,
+  StatefulFirewall,
+  StripOption,
+  SynProxy,
+} from '../../src/link/middlebox/index.ts';
 import { pool } from '../../src/link/pool.ts';
 import { cubic } from '../../src/policy/congestion/cubic.ts';
 import { reno } from '../../src/policy/congestion/reno.ts';
 import { SimulatedHost } from '../../src/sim/host.ts';
+import { SeededRandom } from '../../src/sim/random.ts';
 import { addressOf, twoHosts } from '../../src/sim/topology.ts';
 import { checkPattern, fillPattern } from '../../src/sim/workload.ts';
 import type { RunEnd, World } from '../../src/sim/world.ts';
@@ -18,7 +34,7 @@ import {
 import type { Connection } from '../../src/stack/connection.ts';
 import { Ready } from '../../src/stack/handle.ts';
 import { describePacket, formatPacket } from '../../src/wire/notation.ts';
-import type { EndPlan, Happening, Scenario } from './scenario.ts';
+import type { Box, EndPlan, Happening, Scenario } from './scenario.ts';
 
 const PORT = 80;
 const CLIENT_PORT = 40_000;
@@ -214,7 +230,10 @@ export function play(scenario: Scenario, trace?: (line: string) => void): Outcom
   let listener = -1;
   const built = twoHosts<SimulatedHost>({
     seed: scenario.seed,
-    paths: scenario.paths,
+    paths: scenario.paths.map((path, index) => {
+      const boxes = scenario.boxes[index] ?? [];
+      return boxes.length === 0 ? path : { ...path, middleboxes: boxes.map((box) => middlebox(box, scenario, index)) };
+    }),
     segmentationOffload: scenario.segmentationOffload,
     checksumOffload: scenario.checksumOffload,
     digests: true,
@@ -292,6 +311,36 @@ export function play(scenario: Scenario, trace?: (line: string) => void): Outcom
   }
   const end = world.run({ until: END_OF_TIME });
   return { scenario, world, hosts, client, server, end, leaked: pool.taken - takenBefore, digest: world.digest() };
+}
+
+function middlebox(box: Box, scenario: Scenario, path: number): Middlebox {
+  const random = new SeededRandom(`box ${scenario.seed} ${path}`);
+  switch (box.kind) {
+    case 'split':
+      return new SplitSegments(box.size, box.options);
+    case 'coalesce':
+      return new CoalesceSegments(box.limit, box.wait);
+    case 'sequence':
+      return new SequenceRewriter(random);
+    case 'normalise':
+      return new NormaliseRetransmissions();
+    case 'nat':
+      return new AddressTranslator(addressOf(scenario.family, path, 99));
+    case 'clamp':
+      return new ClampMss(box.size);
+    case 'shrink':
+      return new ShrinkWindow(box.size);
+    case 'firewall':
+      return new StatefulFirewall({ allowsInbound: box.inbound, idle: box.idle });
+    case 'repeat options':
+      return new DuplicateOption(box.mode);
+    case 'drop unknown':
+      return new DropUnknownOptions();
+    case 'syn proxy':
+      return new SynProxy(random);
+    case 'strip':
+      return new StripOption(box.options);
+  }
 }
 
 function happen(world: World, host: SimulatedHost, happening: Happening, trace?: (line: string) => void): void {

@@ -1,4 +1,5 @@
 import { mbit, type PathOptions } from '../../src/link/index.ts';
+import type { StripOptions } from '../../src/link/middlebox/index.ts';
 import type { EndpointRequest } from '../../src/policy/path-manager/endpoints.ts';
 import { SeededRandom } from '../../src/sim/random.ts';
 import { addressOf } from '../../src/sim/topology.ts';
@@ -56,8 +57,68 @@ export interface Scenario {
   readonly client: EndPlan;
   readonly server: EndPlan;
   readonly happenings: readonly Happening[];
+  /** What stands in each path, beside the client. */
+  readonly boxes: readonly (readonly Box[])[];
   /** Nothing in it excuses a transfer that fails: every path comes back, nobody aborts. */
   readonly mustSucceed: boolean;
+}
+
+/** A middlebox, by what it does: none of them changes a byte of the stream. */
+export type Box =
+  | { readonly kind: 'split'; readonly size: number; readonly options: 'copy' | 'first' | 'last' }
+  | { readonly kind: 'coalesce'; readonly limit: number; readonly wait: number }
+  | { readonly kind: 'sequence' | 'nat' | 'normalise' | 'drop unknown' | 'syn proxy' }
+  | { readonly kind: 'clamp' | 'shrink'; readonly size: number }
+  | { readonly kind: 'firewall'; readonly inbound: boolean; readonly idle: number }
+  | { readonly kind: 'repeat options'; readonly mode: 'bare' | 'next' }
+  | { readonly kind: 'strip'; readonly options: StripOptions };
+
+/** The scenario with that number, and middleboxes in its way. */
+export function boxedScenario(seed: number): Scenario {
+  const base = scenario(seed);
+  const random = new SeededRandom(`boxes ${seed}`);
+  const pick = <T>(...choices: readonly T[]): T => choices[random.below(choices.length)]!;
+  const between = (low: number, high: number): number => low + random.below(high - low + 1);
+  let harmless = true;
+  const box = (): Box => {
+    switch (random.below(12)) {
+      case 0: {
+        const options = pick('copy', 'copy', 'first', 'last');
+        if (options !== 'copy') harmless = false;
+        return { kind: 'split', size: between(1, 1400), options };
+      }
+      case 1:
+        harmless = false;
+        return { kind: 'coalesce', limit: between(1000, 8000), wait: random.next() * 5 };
+      case 2:
+        return { kind: pick('sequence', 'normalise') };
+      case 3:
+        return { kind: 'nat' };
+      case 4:
+        return { kind: 'clamp', size: between(500, 1400) };
+      case 5:
+        return { kind: 'shrink', size: between(3000, 60_000) };
+      case 6: {
+        const idle = random.next() < 0.5 ? Number.POSITIVE_INFINITY : between(500, 5000);
+        if (idle !== Number.POSITIVE_INFINITY) harmless = false;
+        return { kind: 'firewall', inbound: random.next() < 0.5, idle };
+      }
+      case 7:
+        return { kind: 'repeat options', mode: pick('bare', 'next') };
+      case 8:
+        harmless = false;
+        return { kind: pick('drop unknown', 'syn proxy') };
+      default: {
+        harmless = false;
+        const on = pick('all', 'syn', 'syn-ack', 'third-ack', 'non-syn', 'data');
+        const subtype = random.next() < 0.3 ? { subtype: random.below(9) } : {};
+        const after = random.next() < 0.5 ? { after: between(1, 40) } : {};
+        return { kind: 'strip', options: { on, filler: pick('nop', 'end'), ...subtype, ...after } };
+      }
+    }
+  };
+  const boxes = base.paths.map(() => Array.from({ length: random.below(3) }, box));
+  return { ...base, boxes, mustSucceed: base.mustSucceed && harmless };
 }
 
 /** The scenario with that number. */
@@ -252,6 +313,7 @@ export function scenario(seed: number): Scenario {
     client,
     server,
     happenings: happenings.sort((one, other) => one.at - other.at),
+    boxes: [],
     mustSucceed,
   };
 

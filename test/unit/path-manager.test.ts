@@ -270,7 +270,7 @@ test('A6.17 an address that the peer joined from is not joined again', () => {
   manager.setLimits(4, 2);
   manager.onEstablished(0, connection);
   const join = { local: HOME, localId: 0, peer: PEER_TWO, peerPort: 5555, peerId: 3, backup: false };
-  connection.paths.push(new Path(2, join));
+  connection.paths.push(Object.assign(new Path(2, join), { active: false }));
   manager.onAnnounced(1, connection, { id: 3, address: PEER_TWO, port: 0 });
   assert.deepEqual(connection.take(), []);
 });

@@ -186,7 +186,10 @@ export class EndpointPathManager implements PathManager {
     const memory = this.memories.get(connection);
     if (memory === undefined) return;
     // A6.17: an address that the peer joined from already needs no subflow of ours.
-    if (connection.paths.some((path) => path.peerId === announced.id && !path.closed)) return;
+    if (connection.paths.some((path) => path.peerId === announced.id && !path.active && !path.closed)) return;
+    if (this.isUseless(connection, announced)) return;
+    // RFC 8684 §3.4.1: "if the port number is different, the receiving host SHOULD try to set up a new subflow" (A6.08).
+    for (const pair of [...memory.pairs]) if (pair.endsWith(`/${announced.id}`)) memory.pairs.delete(pair);
     this.joinAnnounced(now, connection, memory, announced);
   }
 
@@ -281,6 +284,22 @@ export class EndpointPathManager implements PathManager {
     return this.list.find((entry) => entry.address.equals(address) && !entry.implicit);
   }
 
+  /** An address of this host, as far as endpoints and subflows tell. */
+  private isOwn(connection: PathCommands, address: Address): boolean {
+    if (address.equals(connection.initialLocal)) return true;
+    if (this.list.some((entry) => entry.address.equals(address))) return true;
+    return connection.paths.some((path) => path.local.equals(address));
+  }
+
+  /** A6.06: nothing to join there, or a subflow leads there already, be it under another id. */
+  private isUseless(connection: PathCommands, announced: PeerAddress): boolean {
+    if (this.isOwn(connection, announced.address)) return true;
+    const port = announced.port === 0 ? connection.initialPeerPort : announced.port;
+    return connection.paths.some(
+      (path) => !path.closed && path.peerPort === port && path.peer.equals(announced.address),
+    );
+  }
+
   private extraSubflows(connection: PathCommands): number {
     let count = connection.pendingJoins;
     for (const path of connection.paths) if (!path.closed && path.id !== INITIAL) count++;
@@ -323,7 +342,8 @@ export class EndpointPathManager implements PathManager {
 
   private joinAnnounced(now: number, connection: PathCommands, memory: Memory, announced: PeerAddress): void {
     // E2.04: a peer that denies joins to its initial address is joined where it announces, even with limit 0.
-    const open = connection.peerDeniesJoinInitial || memory.accepted.size < this.addAddrAcceptedLimit;
+    const isKnown = memory.accepted.has(announced.id);
+    const open = connection.peerDeniesJoinInitial || isKnown || memory.accepted.size < this.addAddrAcceptedLimit;
     if (!open) return;
     let used = false;
     for (const endpoint of this.list) {
@@ -359,7 +379,7 @@ export class EndpointPathManager implements PathManager {
     endpoint: Endpoint,
     target: PeerAddress,
   ): boolean {
-    if (endpoint.address.family !== target.address.family) return false;
+    if (endpoint.address.family !== target.address.family || this.isOwn(connection, target.address)) return false;
     const pair = `${endpoint.id}/${target.id}`;
     if (memory.pairs.has(pair)) return false;
     const port = target.port === 0 ? connection.initialPeerPort : target.port;

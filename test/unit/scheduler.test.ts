@@ -75,9 +75,9 @@ test('G1.04 a slow subflow gets no more than the fast one leaves of the window, 
   const fast = view(1, { room: 0, queued: 20_000, congestionWindow: 20_000 });
   const slow = view(2, { smoothedRtt: 200, minimumRtt: 200 });
   // In 200 ms the fast one sends 200 kB.
-  const wide = request({ waiting: 1e7, window: 1_000_000, outstanding: 20_000 });
+  const wide = request({ waiting: 1e7, window: 240_000, outstanding: 20_000 });
   assert.equal(new LowestLinger().pick(0, [fast, slow], wide), 1);
-  assert.equal(wide.limit, 820_000);
+  assert.equal(wide.limit, 60_000);
   const narrow = request({ waiting: 1e7, window: 150_000, outstanding: 20_000 });
   assert.equal(new LowestLinger().pick(0, [fast, slow], narrow), -1, 'waits for the fast one');
   const free = view(1, { queued: 10_000, room: 10_000 });
@@ -93,15 +93,15 @@ test('G1.04 what the fast subflow finishes sooner than the slow one could is lef
 
 test('the best rate of the fast subflow is forgotten by half in a second', () => {
   const scheduler = new LowestLinger();
-  const slow = view(2, { smoothedRtt: 200, minimumRtt: 200 });
+  const slow = view(2, { smoothedRtt: 100, minimumRtt: 100 });
   const ask = (now: number, congestionWindow: number): number => {
-    const asked = request({ waiting: 1e7, window: 1_000_000, outstanding: 0 });
+    const asked = request({ waiting: 1e7, window: 210_000, outstanding: 0 });
     assert.equal(scheduler.pick(now, [view(1, { room: 0, queued: 20_000, congestionWindow }), slow], asked), 1);
     return asked.limit;
   };
-  assert.equal(ask(0, 40_000), 600_000);
-  assert.equal(ask(0, 20_000), 600_000, 'just after a loss');
-  assert.equal(Math.round(ask(1000, 20_000)), 700_000);
+  assert.equal(ask(0, 40_000), 10_000);
+  assert.equal(ask(0, 20_000), 10_000, 'just after a loss');
+  assert.equal(Math.round(ask(1000, 20_000)), 60_000);
 });
 
 test('G1.08 with a closed window the subflow is named all the same, for the probe', () => {
@@ -109,18 +109,44 @@ test('G1.08 with a closed window the subflow is named all the same, for the prob
   assert.equal(new LowestLinger().pick(0, [view(1, { room: 0, queued: 5000 })], request({ window: 1 })), -1);
 });
 
-test('the rate that counts is the average over what was queued and what is added', () => {
+test('G1.06 a burst is at most 65428 bytes, and less where the slow subflow may have less', () => {
+  const asked = request();
+  assert.equal(new LowestLinger().pick(0, [view(1, { room: 1e6 }), view(2)], asked), 0);
+  assert.equal(asked.limit, 65_428);
+  const spare = request({ waiting: 1e7, window: 210_000, outstanding: 0 });
+  const slow = view(2, { smoothedRtt: 200, minimumRtt: 200 });
+  assert.equal(new LowestLinger().pick(0, [view(1, { room: 0, queued: 20_000 }), slow], spare), 1);
+  assert.equal(spare.limit, 10_000);
+});
+
+test('G1.07 the rate that counts is the average over what was queued and the burst that is added', () => {
   const scheduler = new LowestLinger();
   const other = view(2, { queued: 6000, pacingRate: 1000, smoothedRtt: 20 });
   // The first answer files 1000 for subflow 1; the second adds 5000 bytes at 3000 behind 5000 at 1000: 2000.
-  assert.equal(scheduler.pick(0, [view(1, { queued: 5000 }), other], request({ waiting: 5000 })), 0);
-  assert.equal(scheduler.pick(0, [view(1, { queued: 5000, pacingRate: 3000 }), other], request({ waiting: 5000 })), 0);
+  assert.equal(scheduler.pick(0, [view(1, { queued: 5000 }), other], request({ window: 5000 })), 0);
+  assert.equal(scheduler.pick(0, [view(1, { queued: 5000, pacingRate: 3000 }), other], request({ window: 5000 })), 0);
   const seen = { pacingRate: 1, room: 14_000 };
   assert.equal(scheduler.pick(0, [view(1, { queued: 11_900, ...seen }), other], request()), 0, '5.95 ms against 6');
   const again = new LowestLinger();
-  again.pick(0, [view(1, { queued: 5000 }), other], request({ waiting: 5000 }));
-  again.pick(0, [view(1, { queued: 5000, pacingRate: 3000 }), other], request({ waiting: 5000 }));
+  again.pick(0, [view(1, { queued: 5000 }), other], request({ window: 5000 }));
+  again.pick(0, [view(1, { queued: 5000, pacingRate: 3000 }), other], request({ window: 5000 }));
   assert.equal(again.pick(0, [view(1, { queued: 12_100, ...seen }), other], request()), 1, '6.05 ms against 6');
+});
+
+test('G1.07 a burst counts as min(65428, window), however little is waiting; without a rate a subflow comes last', () => {
+  const other = view(2, { queued: 6000 });
+  const choice = (queued: number): number => {
+    const scheduler = new LowestLinger();
+    scheduler.pick(0, [view(1, { queued: 5000 }), other], request());
+    // (1000 · 5000 + 3000 · 65428) / 70428 = 2858 bytes per ms.
+    scheduler.pick(0, [view(1, { queued: 5000, pacingRate: 3000 }), other], request({ waiting: 1 }));
+    return scheduler.pick(0, [view(1, { queued, pacingRate: 1 }), other], request());
+  };
+  assert.equal(choice(17_100), 0, '5.98 ms before 6');
+  assert.equal(choice(17_200), 1, '6.02 ms after 6');
+  const unknown = view(1, { pacingRate: 0 });
+  assert.equal(new LowestLinger().pick(0, [unknown, other], request()), 1, 'idle, and behind one that is not');
+  assert.equal(new LowestLinger().pick(0, [unknown], request()), 0, 'alone it has to begin');
 });
 
 test('when every path looks dead, one is tried once nothing is under way', () => {

@@ -1,6 +1,6 @@
 import type { ScheduleRequest, Scheduler, SubflowView } from '../../mptcp/seams.ts';
 
-/** Linux's cap of one burst (G1.06). */
+/** Most bytes of one pick, Linux's cap of one burst (G1.06): they stay on the chosen subflow. */
 const BURST = 65_428;
 
 /**
@@ -31,6 +31,9 @@ export class LowestLinger implements Scheduler {
       const view = subflows[index]!;
       if (!view.active || view.lossy || (normal && view.backup)) continue;
       if (fastest < 0 || expectedRtt(view) < expectedRtt(subflows[fastest]!)) fastest = index;
+      // G1.05: Linux chooses among all and sends nothing when the chosen one's send memory, far more than a window, is
+      // full. Here data is mapped only when it can leave at once, so room is a window's: without the second choice a
+      // full fast path would leave the others idle. What waiting is good for, the estimates below decide (G1.04).
       if (view.room <= 0 && request.window > 0) continue;
       const linger = this.linger(view);
       // Of equals, idle ones above all, the one with the shortest way.
@@ -49,10 +52,17 @@ export class LowestLinger implements Scheduler {
       else if (fast.room > 0) best = fastest;
       else if (fast.queued > 0) return -1;
     }
-    this.average(subflows[best]!, Math.min(BURST, request.waiting, subflows[best]!.room));
+    const burst = Math.min(BURST, request.window);
+    if (request.limit > BURST) request.limit = BURST;
+    this.average(subflows[best]!, burst);
     return best;
   }
 
+  /**
+   * G1.12: Linux takes the first subflow with nothing in flight, and a backup only once every busy one had two
+   * data-level timeouts. Then what a dead path held waits until a living one has emptied itself, which one that carries
+   * a stream never does. Here the others' windows are used as for new data; a backup helps when no normal one lives.
+   */
   retransmit(_now: number, subflows: readonly SubflowView[], _request: ScheduleRequest, except: number): number {
     const normal = hasNormal(subflows);
     let best = -1;
@@ -156,12 +166,17 @@ export class LowestLinger implements Scheduler {
     return this.bestRate;
   }
 
+  /**
+   * ms until `view` has flushed what it holds. Linux skips a subflow without a rate; here that is one whose RTT is not
+   * known yet, which comes last instead: alone it must be able to begin.
+   */
   private linger(view: SubflowView): number {
     const average = this.averages[view.id] ?? 0;
     const rate = average > 0 ? average : view.pacingRate;
-    return rate > 0 ? view.queued / rate : view.queued;
+    return rate > 0 ? view.queued / rate : UNKNOWN;
   }
 
+  /** G1.07: what is queued counts with the old average, the burst with the rate of now. */
   private average(view: SubflowView, burst: number): void {
     if (view.pacingRate === 0 || burst <= 0) return;
     if (view.id >= this.averages.length) this.averages = enlarged(this.averages, view.id);
@@ -194,6 +209,8 @@ function expectedRtt(view: SubflowView): number {
   return Math.min(view.smoothedRtt, IDLE_RTT * view.minimumRtt);
 }
 
+/** Linger of a subflow without a rate: behind all that have one (G1.07). */
+const UNKNOWN = Number.MAX_VALUE;
 /** Multiple of the shortest RTT that tells of a queue. */
 const QUEUEING = 2;
 /** ms after which half of what the best rate was above the present one is forgotten. */

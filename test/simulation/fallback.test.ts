@@ -8,12 +8,16 @@ import {
   StripOption,
 } from '../../src/link/middlebox/index.ts';
 import { FallbackReason } from '../../src/mptcp/fallback.ts';
-import { addressOf } from '../../src/sim/topology.ts';
+import { SimulatedHost } from '../../src/sim/host.ts';
+import { SeededRandom } from '../../src/sim/random.ts';
+import { addressOf, twoHosts } from '../../src/sim/topology.ts';
 import { fillPattern } from '../../src/sim/workload.ts';
 import { Errno } from '../../src/sockets/errno.ts';
-import { ResetReason } from '../../src/wire/mptcp-options.ts';
+import { Family, Protocol, SocketType } from '../../src/sockets/sockets.ts';
+import { Capable, Mptcp, type MptcpOptions, ResetReason } from '../../src/wire/mptcp-options.ts';
 import type { Packet } from '../../src/wire/packet.ts';
 import { type Exchanged, exchange, intact, path } from './exchange.ts';
+import { Tampering } from './injection.ts';
 import { pair } from './pair.ts';
 import { observe } from './segments.ts';
 
@@ -224,4 +228,110 @@ test('A8.20 a join that the peer starts towards a connection that fell back here
   equal(client.stack.counters.MPJoinSynTx, 1);
   equal(server.stack.counters.MPJoinRefused, 1);
   deepEqual([serverApp.ends[0]!.wrongAt, serverApp.ends[0]!.received], [-1, 3e6]);
+});
+
+const FAULTS: readonly [string, (options: MptcpOptions) => void][] = [
+  ['flag B', (options) => (options.capableFlags |= Capable.Extensible)],
+  ['no flag H', (options) => (options.capableFlags &= ~Capable.HmacSha256)],
+  ['version 0', (options) => (options.version = 0)],
+];
+/** Where it stands, and what the client takes the answer for: only behind a good SYN/ACK it believed in MPTCP. */
+const FORMS: readonly [string, number, number, boolean][] = [
+  ['SYN', Mptcp.CapableSyn, FallbackReason.SynAck, false],
+  ['SYN/ACK', Mptcp.CapableSynAck, FallbackReason.SynAck, false],
+  ['third ACK', Mptcp.CapableAck, FallbackReason.FirstData, true],
+];
+
+for (const [place, form, clientReason, clientBelieves] of FORMS) {
+  for (const [fault, change] of FAULTS) {
+    test(`A8.06 MP_CAPABLE with ${fault} in the ${place} counts as absent: plain TCP at both ends`, () => {
+      const box = new Tampering(({ mptcp }) => {
+        if ((mptcp.present & form) === 0) return false;
+        change(mptcp);
+        return true;
+      });
+      const result = exchange({ paths: [path([box])] });
+      ok(box.acted > 0, 'it was changed');
+      intact(result);
+      bothPlain(result);
+      equal(result.clientSide.fallbackReason, clientReason, 'what the client makes of it');
+      const { client, server } = result;
+      equal(client.stack.counters.MPCapableSYNACKRX, clientBelieves ? 1 : 0, 'whether it took the SYN/ACK');
+      equal(server.stack.counters.MPCapableACKRX, 0, 'the server took no third ACK');
+    });
+  }
+}
+
+/** Draws the same key again and again, once it is told to. */
+class Stuck extends SeededRandom {
+  isStuck = false;
+
+  override word(): number {
+    const word = super.word();
+    return this.isStuck ? 0x1234_5678 : word;
+  }
+}
+
+for (const side of ['client', 'server'] as const) {
+  test(`A8.07 no free token at the ${side}: that connection is plain TCP, and the next one is not`, () => {
+    const random = new Stuck(1);
+    const both = twoHosts<SimulatedHost>({
+      paths: [path()],
+      family: 4,
+      host: (name, interfaces, world) =>
+        new SimulatedHost(interfaces, name === side ? random : world.random.derive(name)),
+    });
+    const { world, client, server, serverAddress } = both;
+    const listener = server.sockets.socket(Family.Inet, SocketType.Stream, Protocol.Mptcp);
+    server.sockets.bind(listener, undefined, 80);
+    server.sockets.listen(listener, 8);
+    const open = () => {
+      const near = client.sockets.socket(Family.Inet, SocketType.Stream, Protocol.Mptcp);
+      client.sockets.connect(near, serverAddress(0), 80, world.now);
+      world.run({ until: world.now + 200 });
+      client.sockets.send(near, Uint8Array.of(1, 2, 3), 0, 3);
+      world.run({ until: world.now + 200 });
+      const far = server.sockets.accept(listener);
+      const target = new Uint8Array(10);
+      equal(server.sockets.recv(far, target, 0, 10), 3, 'the bytes arrive either way');
+      const sides = [client.sockets.connectionOf(near)!, server.sockets.connectionOf(far)!];
+      return sides.map((connection) => connection.isMultipath);
+    };
+    const { counters } = (side === 'client' ? client : server).stack;
+    random.isStuck = true;
+    deepEqual(open(), [true, true], 'the first connection takes the only key there is');
+    equal(counters.MPFallbackTokenInit, 0, 'a token was free');
+    deepEqual(open(), [false, false], 'the second one finds none');
+    equal(counters.MPFallbackTokenInit, 1, 'counted');
+    random.isStuck = false;
+    deepEqual(open(), [true, true], 'and later there are tokens again');
+    equal(counters.MPFallbackTokenInit, 1, 'counted once');
+  });
+}
+
+test('A2.22, H1.75 a simultaneous open of two MPTCP sockets: plain TCP at both ends', () => {
+  const { world, client, server, clientAddress, serverAddress } = twoHosts<SimulatedHost>({
+    paths: [path()],
+    family: 4,
+    host: (name, interfaces, around) => new SimulatedHost(interfaces, around.random.derive(name)),
+  });
+  const ends = [client, server].map((host) => {
+    const descriptor = host.sockets.socket(Family.Inet, SocketType.Stream, Protocol.Mptcp);
+    equal(host.sockets.bind(descriptor, undefined, 7000), 0);
+    return descriptor;
+  }) as [number, number];
+  client.sockets.connect(ends[0], serverAddress(0), 7000, 0);
+  server.sockets.connect(ends[1], clientAddress(0), 7000, 0);
+  world.run({ until: 500 });
+  equal(client.sockets.send(ends[0], Uint8Array.of(1, 2, 3), 0, 3), 3);
+  equal(server.sockets.send(ends[1], Uint8Array.of(4, 5), 0, 2), 2);
+  world.run({ until: 1000 });
+  const target = new Uint8Array(10);
+  equal(server.sockets.recv(ends[1], target, 0, 10), 3, 'data flows there');
+  equal(client.sockets.recv(ends[0], target, 0, 10), 2, 'and back');
+  for (const [index, host] of [client, server].entries()) {
+    const connection = host.sockets.connectionOf(ends[index]!)!;
+    equal(connection.fallbackReason, FallbackReason.SimultaneousOpen, 'RFC 8684 has no place for it');
+    equal(host.stack.counters.SimultConnectFallback, 1, 'counted');
+  }
 });

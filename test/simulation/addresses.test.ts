@@ -263,6 +263,48 @@ test('E2.06 an endpoint added later is used by connections that live', () => {
   equal(clientSide.mptcp!.subflows.length, 2);
 });
 
+test('E2.10 fullmesh switched on and off again: the subflows of that endpoint are built anew, the stream goes on', () => {
+  const { world, client, server, clientSide, near, far, target } = connected(
+    {
+      client: { endpoints: [{ address: addressOf(4, 1, 1), subflow: true }], addAddrAcceptedLimit: 4 },
+      server: { endpoints: [announced(1, 5)], subflowLimit: 8 },
+      onSegment: (_now, _fromA, segment) => {
+        if ((segment.mptcp.present & Mptcp.RemoveAddress) !== 0) withdrawn++;
+      },
+    },
+    3,
+  );
+  let withdrawn = 0;
+  const pairs = () => clientSide.mptcp!.subflows.map((subflow) => `${subflow.local} ${subflow.peer}`).sort();
+  const joined = () => clientSide.mptcp!.subflows.filter((subflow) => subflow.joined).map((subflow) => subflow.id);
+  const before = joined();
+  client.endpoints.setFullmesh(world.now, 1, true);
+  client.stack.touchAll();
+  client.sockets.send(near, new Uint8Array(60_000), 0, 60_000);
+  world.run({ until: 4000 });
+  equal(
+    pairs()
+      .filter((pair) => pair.startsWith('10.0.2.1'))
+      .join(),
+    '10.0.2.1 10.0.1.2,10.0.2.1 10.0.2.2',
+  );
+  ok(
+    joined().every((id) => !before.includes(id)),
+    `${joined()} are not ${before}`,
+  );
+  client.endpoints.setFullmesh(world.now, 1, false);
+  client.stack.touchAll();
+  world.run({ until: 8000 });
+  equal(
+    pairs()
+      .filter((pair) => pair.startsWith('10.0.2.1'))
+      .join(),
+    '10.0.2.1 10.0.1.2',
+  );
+  equal(withdrawn, 0);
+  equal(server.sockets.recv(far, target, 0, 70_000), 60_000);
+});
+
 test('A6.18, E2.13 an IPv4 connection gets an IPv6 subflow', () => {
   const { world, client, server, clientSide, near, far, target } = connected({
     family: 'both',

@@ -71,6 +71,7 @@ class Recorder implements PathCommands {
   }
   closeSubflow(_now: number, id: number, reason: number): void {
     this.log.push(`close ${id} reason ${reason}`);
+    this.paths.find((path) => path.id === id)!.closed = true;
   }
   retireSubflow(_now: number, id: number): void {
     this.log.push(`retire ${id}`);
@@ -325,6 +326,46 @@ test('E2.07 an endpoint that is removed is withdrawn where it was announced or u
   assert.deepEqual(connection.take(), ['withdraw 2']);
   manager.remove(3, 3);
   assert.deepEqual(connection.take(), [], 'of an unused one the peer hears nothing');
+});
+
+test('E2.10 a change of the fullmesh flag ends the subflows of its endpoint and makes others, the initial one stays', () => {
+  manager.setLimits(8, 8);
+  manager.add(0, { address: SECOND, subflow: true });
+  manager.add(0, { address: HOME, subflow: true });
+  manager.add(0, { address: THIRD, signal: true });
+  connection.peerAddresses.push({ id: 3, address: PEER_TWO, port: 0 });
+  manager.onEstablished(0, connection);
+  connection.take();
+  manager.setFullmesh(1, 1, true);
+  const meshed = ['join 10.0.2.1#1 10.0.1.2:80#0', 'join 10.0.2.1#1 10.0.2.2:80#3'];
+  assert.deepEqual(connection.take(), ['close 2 reason 0', ...meshed], 'no address is withdrawn');
+  manager.setFullmesh(2, 1, true);
+  assert.deepEqual(connection.take(), [], 'it has the flag already');
+  manager.setFullmesh(3, 1, false);
+  assert.deepEqual(connection.take(), ['close 3 reason 0', 'close 4 reason 0', 'join 10.0.2.1#1 10.0.1.2:80#0']);
+  manager.setFullmesh(4, 2, true);
+  assert.deepEqual(connection.take(), ['join 10.0.1.1#0 10.0.2.2:80#3']);
+  assert.throws(() => manager.setFullmesh(5, 3, true), code('EINVAL'), 'announced');
+  assert.throws(() => manager.setFullmesh(5, 9, true), code('EINVAL'), 'unknown');
+});
+
+test('E2.21 an announced address makes one subflow; a fullmesh endpoint as many as it has targets, eight at most', () => {
+  manager.setLimits(8, 8);
+  manager.add(0, { address: SECOND, signal: true });
+  manager.onEstablished(0, connection);
+  connection.take();
+  const [first, ...others] = Array.from({ length: 12 }, (_value, index): PeerAddress => {
+    return { id: index + 1, address: Address.of(`10.0.${index + 20}.2`), port: 0 };
+  });
+  connection.peerAddresses.push(first!);
+  manager.onAnnounced(1, connection, first!);
+  assert.equal(connection.take().length, 1, 'one for the event');
+  connection.peerAddresses.push(...others);
+  connection.paths.splice(1);
+  manager.add(2, { address: THIRD, subflow: true, fullmesh: true });
+  const batch = connection.take();
+  assert.equal(batch.length, 8, batch.join());
+  assert.equal(new Set(batch).size, 8, 'each to another target');
 });
 
 test('E2.11, A4.18 when a join cannot be, the next candidate is tried', () => {

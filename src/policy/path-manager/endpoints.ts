@@ -1,5 +1,6 @@
 import type { PathCommands, PathManager, PathView, PeerAddress } from '../../mptcp/seams.ts';
 import type { Address } from '../../wire/address.ts';
+import { ResetReason } from '../../wire/mptcp-options.ts';
 
 /** One of our addresses and what it is for: Linux's endpoint (E1.01 to E1.08). */
 export interface Endpoint {
@@ -145,6 +146,31 @@ export class EndpointPathManager implements PathManager {
       for (const path of connection.paths) {
         if (path.local.equals(endpoint.address) && !path.closed) connection.setBackup(now, path.id, backup);
       }
+    }
+  }
+
+  /**
+   * Changes the fullmesh flag of an endpoint (E2.10): its subflows end, others with new partners take their place.
+   * Linux ends the initial subflow with them; here it stays, for without it the connection might have none.
+   * @throws EndpointError EINVAL when there is no such endpoint, or it is announced or implicit
+   */
+  setFullmesh(now: number, id: number, fullmesh: boolean): void {
+    const index = this.list.findIndex((entry) => entry.id === id);
+    if (index < 0) throw new EndpointError('EINVAL', `no endpoint has id ${id}`);
+    const before = this.list[index]!;
+    if (before.signal || before.implicit) throw new EndpointError('EINVAL', 'signal and fullmesh exclude each other');
+    if (before.fullmesh === fullmesh) return;
+    const endpoint = { ...before, fullmesh };
+    this.list[index] = endpoint;
+    for (const [connection, memory] of [...this.memories]) {
+      for (const pair of [...memory.pairs]) if (pair.startsWith(`${id}/`)) memory.pairs.delete(pair);
+      if (!endpoint.address.equals(connection.initialLocal)) memory.tried.delete(id);
+      for (const path of [...connection.paths]) {
+        if (path.id === INITIAL || path.closed || !path.local.equals(endpoint.address)) continue;
+        // With RST, as its place is wanted at once; by FIN the peer may keep its direction open (RFC 8684 §3.3.3).
+        connection.closeSubflow(now, path.id, ResetReason.Unspecified);
+      }
+      this.act(now, connection);
     }
   }
 

@@ -5,6 +5,7 @@ import { SeededRandom } from '../../src/sim/random.ts';
 import { addressOf } from '../../src/sim/topology.ts';
 import { Family, Protocol, SocketType } from '../../src/sockets/sockets.ts';
 import type { Connection } from '../../src/stack/connection.ts';
+import { Address } from '../../src/wire/address.ts';
 import { decodeIp, IpHeader } from '../../src/wire/ip.ts';
 import { Capable, Dss, Mptcp, type MptcpOptions } from '../../src/wire/mptcp-options.ts';
 import { ChecksumState, PACKET_CAPACITY, Packet } from '../../src/wire/packet.ts';
@@ -61,6 +62,8 @@ export class Line {
   readonly hostPort: number;
   readonly port: number;
   readonly initial: number;
+  /** The peer's address on this line. */
+  address: Address;
   hostInitial = 0;
   /** The peer's next offset. */
   next = 0;
@@ -75,13 +78,14 @@ export class Line {
     this.port = port;
     this.hostPort = hostPort;
     this.initial = initial;
+    this.address = addressOf(4, interfaceId, 2);
   }
 
   /** Sends a segment, and returns what the host says at once. */
   sends(spoken: Spoken = {}): Heard[] {
     const { peer, interfaceId } = this;
     const segment = new Segment();
-    const from = addressOf(4, interfaceId, 2);
+    const from = this.address;
     const to = addressOf(4, interfaceId, 1);
     segment.source0 = from.w0;
     segment.source1 = from.w1;
@@ -358,6 +362,8 @@ export class ScriptedPeer {
   /** The line on which the host's SYN came. */
   answers(syn: Heard): Line {
     const line = this.line(syn.interfaceId, syn.segment.sourcePort, syn.segment.destinationPort);
+    const { destination3 } = syn.segment;
+    line.address = Address.v4(destination3);
     line.hostInitial = syn.segment.sequence;
     line.received = 1;
     return line;

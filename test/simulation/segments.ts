@@ -14,3 +14,15 @@ export function observe(world: World, onSegment: (fromA: boolean, segment: Segme
     },
   });
 }
+
+/** The same for every segment that a host hands to a path, lost ones included. */
+export function onSent(world: World, onSegment: (fromA: boolean, segment: Segment, path: number) => void): void {
+  const header = new IpHeader();
+  const segment = new Segment();
+  world.observe({
+    onSend(_now, path, fromA, packet) {
+      if (decodeIp(packet, header) !== 0 || decodeTcp(packet, header, segment) !== 0) return;
+      onSegment(fromA, segment, path.index);
+    },
+  });
+}

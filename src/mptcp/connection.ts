@@ -502,7 +502,8 @@ export class MptcpConnection implements PathCommands {
     this.subflowsTotal++;
     this.events |= ConnectionEvent.SubflowsChanged;
     if (subflow.joined) {
-      this.fallbackAllowed = false;
+      // A8.18: an active join counts from the fourth packet on; before, nothing depends on it.
+      if (subflow.phase === Phase.Proven) this.fallbackAllowed = false;
       this.closeDeadline = this.orphaned ? this.closeDeadline : Number.POSITIVE_INFINITY;
       if (subflow.phase === Phase.Proven) this.host.pathManager.onSubflowEstablished(now, this, subflow);
     } else {
@@ -523,6 +524,7 @@ export class MptcpConnection implements PathCommands {
   onSubflowProven(now: number, subflow: Subflow): void {
     this.needsUpdate = true;
     if (subflow.joined) {
+      this.fallbackAllowed = false;
       this.host.pathManager.onSubflowEstablished(now, this, subflow);
       return;
     }
@@ -1151,7 +1153,6 @@ export class MptcpConnection implements PathCommands {
 
   /** Ahead of a gap: put where it belongs, first copy wins (A5.15, A5.17). */
   private storeAhead(now: number, from: number, bytes: Uint8Array, at: number, length: number): void {
-    this.fallbackAllowed = false;
     const { outOfOrder } = this;
     const end = from + length;
     const runs = outOfOrder.count;
@@ -1327,11 +1328,17 @@ export class MptcpConnection implements PathCommands {
     return this.isContiguous(subflow) && !subflow.hasUncheckedAhead;
   }
 
+  /** A8.18: what the initial subflow carries is not the stream itself any more. */
+  barFallback(): void {
+    this.fallbackAllowed = false;
+  }
+
   /** Everything travels on `subflow` alone, in order, and always did; joins may be under way. */
   private isContiguous(subflow: Subflow): boolean {
     if (!this.fallbackAllowed || subflow.joined) return false;
     for (let index = 0; index < this.subflows.length; index++) {
       const other = this.subflows[index]!;
+      // With its third ACK on the way the peer may already count on it.
       if (other !== subflow && other.phase !== Phase.Connecting) return false;
     }
     return true;
@@ -1489,13 +1496,15 @@ export class MptcpConnection implements PathCommands {
           carriers++;
         }
         if (!subflow.holds(head)) continue;
-        // What waits behind a closed window of that path alone may wait for ever.
+        // What waits behind a closed window of that path alone may wait for ever. With nowhere else to go it is TCP's to
+        // deliver: sent twice on one subflow, it would be read twice if the mappings get lost.
         const travels = subflow.tcp !== null && subflow.tcp.sender.nxt > subflow.tcp.sender.una;
         if (subflow.lossy) this.countStale(now, subflow);
-        else if (travels) holder = subflow;
+        if (this.isAlone(subflow) || (travels && !subflow.lossy)) holder = subflow;
       }
-      if (holder === undefined && this.doubtsPeer()) {
-        this.suspectPlain(now);
+      const { doubted } = this;
+      if (holder === undefined && doubted !== undefined) {
+        this.suspectPlain(now, doubted);
         return;
       }
       // While a living subflow still has to deliver it, TCP's own retransmission is at work. And before the peer has
@@ -1515,24 +1524,40 @@ export class MptcpConnection implements PathCommands {
     this.armRetransmit(now);
   }
 
-  /** The only subflow delivered what waits for its DATA_ACK, and its acknowledgments came without DSS options. */
-  private doubtsPeer(): boolean {
-    const subflow = this.subflows[0];
-    return subflow !== undefined && subflow.acknowledgedAt > this.lastAckReceived && this.mayFallBack(subflow);
+  /** No other subflow could take its data. */
+  private isAlone(subflow: Subflow): boolean {
+    for (const other of this.subflows) if (other !== subflow && other.usable) return false;
+    return true;
+  }
+
+  /** The only subflow that could carry more delivered what waits for its DATA_ACK, and was answered without DSS options. */
+  private get doubted(): Subflow | undefined {
+    for (const subflow of this.subflows) {
+      if (subflow.usable && this.isAlone(subflow))
+        return subflow.acknowledgedAt > this.lastAckReceived ? subflow : undefined;
+    }
+    return undefined;
   }
 
   /**
    * A8.26: when options vanish on the way to the peer alone, it reads a plain stream from here on and has no data to say
-   * so with. Sent again, bytes would be in that stream twice: it is asked a few times, and believed.
+   * so with. Sent again, bytes would be in that stream twice: it is asked a few times, and believed. Where the streams
+   * are no longer the same (A8.18) that path is of no use.
    */
-  private suspectPlain(now: number): void {
+  private suspectPlain(now: number, subflow: Subflow): void {
     if (this.retransmitBackoff < 3) {
       this.solicit();
       this.armRetransmit(now);
       return;
     }
+    if (!this.mayFallBack(subflow)) {
+      this.counters.FallbackFailed++;
+      subflow.setReset(ResetReason.Middlebox, false);
+      this.end(subflow, Ending.Abort);
+      return;
+    }
     this.counters.DssFallback++;
-    const delivered = this.subflows[0]!.lowestHeld;
+    const delivered = subflow.lowestHeld;
     this.fallBack(now, FallbackReason.NoMapping);
     this.onPlainAcknowledged(now, delivered);
   }

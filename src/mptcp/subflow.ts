@@ -762,14 +762,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       }
       if ((present & Mptcp.CapableSynAck) !== 0) return -1;
       if (segment.offset !== this.tcp!.receiver.nxt) return -1;
-      // A8.08: the peer answers without MPTCP: it, or something on the path, does not speak it.
-      if (!connection.mayFallBack(this)) {
-        connection.counters.FallbackFailed++;
-        return this.fail(now, ResetReason.Middlebox);
-      }
-      connection.counters.MPCapableDataFallback++;
-      connection.fallBack(now, FallbackReason.FirstData);
-      return Verdict.Accept;
+      // The peer answers without MPTCP: it, or something on the path, does not speak it.
+      return this.fallBackUnproven(now);
     }
     if (dataAck || announced || (present & Mptcp.CapableData) !== 0) {
       this.becomeProven(now);
@@ -780,6 +774,16 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       return -1;
     }
     if (segment.offset !== this.tcp!.receiver.nxt) return -1;
+    return this.fallBackUnproven(now);
+  }
+
+  /** A8.08, A8.10: the initial subflow carries no MPTCP; with others at work that is the end of it alone. */
+  private fallBackUnproven(now: number): number {
+    const { connection } = this;
+    if (!connection.mayFallBack(this)) {
+      connection.counters.FallbackFailed++;
+      return this.fail(now, ResetReason.Middlebox);
+    }
     connection.counters.MPCapableDataFallback++;
     connection.fallBack(now, FallbackReason.FirstData);
     return Verdict.Accept;
@@ -889,6 +893,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       connection.counters.UnmappedAhead++;
       return Verdict.IgnorePayload;
     }
+    // Data and subflow offsets of the initial subflow agree until something came twice or went elsewhere.
+    if (dataStart !== subflowStart) connection.barFallback();
     if (connection.checksums) return this.addChecked(now, segment, subflowStart, dataStart, length);
     if (this.received.insert(subflowStart, dataStart, length) === NO_MAPPING) {
       connection.counters.DSSNotMatching++;

@@ -364,7 +364,6 @@ export class TcpConnection extends Endpoint {
     const outcome = sender.onAck(now, segment, verdict);
     this.polling = true;
     if ((outcome & AckOutcome.Advanced) === 0) return;
-    this.path.onProgress();
     this.events |= EndpointEvent.Writable;
     this.extension.onAcknowledged(now, sender.una);
     if (this.hasEnded || (outcome & AckOutcome.FinAcknowledged) === 0) return;

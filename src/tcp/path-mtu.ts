@@ -9,8 +9,8 @@ export class PathMtu {
   private readonly peerMss: number;
   /** When a lowered MTU is forgotten. */
   private expires = Number.POSITIVE_INFINITY;
-  /** Nothing of any size passed: no use in trying smaller ones until something does. */
-  private silent = false;
+  /** How long the next suspicion of a black hole is believed, ms. */
+  private suspicion = SUSPICION;
 
   /** @param peerMss the peer's MSS option */
   constructor(environment: EndpointEnvironment, family: 4 | 6, peerMss: number) {
@@ -46,31 +46,32 @@ export class PathMtu {
   }
 
   /**
-   * Full packets vanish without a word (RFC 4821 §7.7): a smaller MTU may pass. When not even the smallest does, the
-   * path is away altogether, and its MTU is what it was. Returns whether it changed.
+   * Full packets vanish without a word (RFC 4821 §7.7): a smaller MTU may pass. When not even the smallest did, it is
+   * the first one's turn again: the path may have been away altogether, and large packets not be the reason. Returns
+   * whether it changed.
+   *
+   * RFC 4821 asks to search upwards from there with probes of single packets. We have no such probes: a suspicion is
+   * forgotten after half a minute, and after twice the time with each that follows, up to the ten minutes of RFC 1191.
+   * Linux starts from 1024 bytes and probes upwards (net.ipv4.tcp_base_mss, tcp_probe_interval).
    */
   onBlackHole(now: number): boolean {
-    if (this.silent) return false;
-    if (this.mtu <= (this.family === 4 ? MINIMUM_4 : MINIMUM_6) && this.mtu < this.environment.mtu) {
-      this.silent = true;
-      this.mtu = this.environment.mtu;
+    const { environment } = this;
+    if (this.mtu <= (this.family === 4 ? MINIMUM_4 : MINIMUM_6) && this.mtu < environment.mtu) {
+      this.mtu = environment.mtu;
       this.expires = Number.POSITIVE_INFINITY;
       return true;
     }
     if (!this.lower(now, this.family === 6 || this.mtu > MINIMUM_6 ? MINIMUM_6 : MINIMUM_4)) return false;
-    this.environment.counters.TCPMTUPFail++;
+    this.expires = now + this.suspicion;
+    environment.counters.TCPMTUPFail++;
     return true;
-  }
-
-  /** Something was acknowledged. */
-  onProgress(): void {
-    this.silent = false;
   }
 
   /** RFC 1191 §6.3, RFC 8201 §4: a lowered MTU is given up after a while. Returns whether it was. */
   expire(now: number): boolean {
     if (now < this.expires) return false;
     this.expires = Number.POSITIVE_INFINITY;
+    this.suspicion = Math.min(2 * this.suspicion, LIFETIME);
     this.mtu = this.environment.mtu;
     return true;
   }
@@ -115,6 +116,8 @@ export const MAXIMUM_OPTIONS = 40;
 export const TIMESTAMPS_LENGTH = 12;
 /** Payload of the largest packet that either IP can describe, with full options. */
 export const LARGEST_PAYLOAD = 65_535 - 60 - 40;
+/** ms for which the first suspicion of a black hole is believed. */
+const SUSPICION = 30_000;
 /** Ten minutes, as RFC 1191 §6.3 recommends. */
 const LIFETIME = 600_000;
 /** Linux's net.ipv4.route.min_pmtu: a router that says less is more likely an attacker (RFC 5927 §7). */

@@ -8,7 +8,8 @@ import { Dss, Mptcp } from '../../src/wire/mptcp-options.ts';
 import { Flag } from '../../src/wire/segment.ts';
 import { connected, path } from './exchange.ts';
 import { FilteredLink } from './filtered-link.ts';
-import { observe } from './segments.ts';
+import { inject } from './injection.ts';
+import { observe, onSent } from './segments.ts';
 
 test('A10.10, A10.01, A10.03 half close: the other direction goes on, subflows end when both are done', () => {
   const { world, client, server, near, far, target, clientSide, serverSide } = connected();
@@ -231,4 +232,83 @@ test('A7.13, A7.10 both abort at once', () => {
   deepEqual([clientSide.mptcp!.subflows.length, serverSide.mptcp!.subflows.length], [0, 0]);
   equal(client.stack.pollTimeout(), Number.POSITIVE_INFINITY);
   equal(server.stack.pollTimeout(), Number.POSITIVE_INFINITY);
+});
+
+for (const outstanding of [false, true]) {
+  const what = outstanding
+    ? 'while data is missing from another subflow: held until that came'
+    : 'with nothing missing';
+  test(`A10.04 a DATA_FIN together with a FIN on one subflow, ${what}`, () => {
+    let isLost = false;
+    const { world, client, server, near, far, target, clientSide, serverSide } = connected({
+      paths: [path([], { aToB: { links: [new FilteredLink(() => isLost)] } }), path([], { delay: 20 })],
+      // What is lost stays lost until its own path sends it again.
+      client: { mptcp: { minimumRto: 60_000 } },
+    });
+    const peer = serverSide.mptcp!;
+    const [first, second] = peer.subflows;
+    isLost = outstanding;
+    if (outstanding) client.sockets.send(near, new Uint8Array(1000).fill(5), 0, 1000);
+    world.run({ until: world.now + 50 });
+    // The client ends both its stream and its second subflow by one segment; RFC 8684 §3.3.3 lets it if it may.
+    const { sendSpace, sendNxt } = clientSide.mptcp!;
+    equal(sendNxt, peer.receiveNext + (outstanding ? 1000 : 0), 'where the stream ends');
+    inject(world.now, server, second!, (segment) => {
+      segment.flags |= Flag.Fin;
+      const { mptcp } = segment;
+      mptcp.present = Mptcp.Dss;
+      mptcp.dssFlags = Dss.Map | Dss.Map64 | Dss.Fin;
+      mptcp.dataSequenceHigh = sendSpace.toWireHigh(sendNxt);
+      mptcp.dataSequenceLow = sendSpace.toWireLow(sendNxt);
+      mptcp.subflowSequence = 0;
+      mptcp.dataLength = 1;
+      mptcp.hasChecksum = false;
+    });
+    world.run({ until: world.now + 10 });
+    equal(second!.tcp!.state, State.CloseWait, 'the FIN ended that direction of that subflow');
+    equal(first!.tcp!.state, State.Established, 'and no other');
+    equal(peer.state, outstanding ? State.Established : State.CloseWait, 'the DATA_FIN counts once all is there');
+    isLost = false;
+    world.run({ until: world.now + 3000 });
+    equal(peer.state, State.CloseWait, 'in the end it counts');
+    const length = outstanding ? 1000 : 0;
+    if (outstanding) equal(server.sockets.recv(far, target, 0, 70_000), length, 'every byte came');
+    equal(server.sockets.recv(far, target, 0, 10), 0, 'then the end');
+    equal(server.sockets.send(far, new Uint8Array(9000), 0, 9000), 9000, 'the other direction goes on');
+    world.run({ until: world.now + 1000 });
+    equal(client.sockets.recv(near, target, 0, 70_000), 9000, 'to the last byte');
+  });
+}
+
+test('A10.04 no subflow ends while another one has data of the stream to bring, DATA_FIN sent or not', () => {
+  let isLost = false;
+  let fins = 0;
+  let dataFins = 0;
+  const { world, client, server, near, far, clientSide, serverSide } = connected({
+    // The fast path loses all data, and the data-level timer is far away.
+    paths: [path([], { aToB: { links: [new FilteredLink(() => isLost)] } }), path([], { delay: 20 })],
+    client: { mptcp: { minimumRto: 60_000 } },
+  });
+  server.sockets.shutdown(far, Shutdown.Write);
+  world.run({ until: world.now + 500 });
+  onSent(world, (fromA, segment) => {
+    if (!fromA) return;
+    const isDataFin = (segment.mptcp.present & Mptcp.Dss) !== 0 && (segment.mptcp.dssFlags & Dss.Fin) !== 0;
+    if (isDataFin) dataFins++;
+    if ((segment.flags & Flag.Fin) !== 0) {
+      fins++;
+      equal(isDataFin, false, 'they are not even combined');
+      equal(clientSide.mptcp!.sendUna, clientSide.mptcp!.finOffset + 1, 'all was DATA_ACKed, the DATA_FIN included');
+    }
+  });
+  isLost = true;
+  client.sockets.send(near, new Uint8Array(12_000), 0, 12_000);
+  client.sockets.shutdown(near, Shutdown.Write);
+  world.run({ until: world.now + 150 });
+  ok(dataFins > 0, 'the DATA_FIN went out');
+  deepEqual([fins, serverSide.mptcp!.state], [0, State.FinWait2], 'data is missing: no FIN anywhere');
+  isLost = false;
+  world.run({ until: world.now + 5000 });
+  deepEqual([clientSide.closeReason, serverSide.closeReason], [CloseReason.Finished, CloseReason.Finished]);
+  ok(fins >= 2, 'then every subflow ends');
 });

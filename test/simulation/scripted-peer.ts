@@ -1,5 +1,5 @@
 import { equal, ok } from 'node:assert/strict';
-import { joinHmac, Key } from '../../src/mptcp/keys.ts';
+import { addAddressHmac, joinHmac, Key, word } from '../../src/mptcp/keys.ts';
 import { type HostSettings, SimulatedHost } from '../../src/sim/host.ts';
 import { SeededRandom } from '../../src/sim/random.ts';
 import { addressOf } from '../../src/sim/topology.ts';
@@ -406,6 +406,21 @@ export class ScriptedPeer {
     const { line, hmac } = this.beginsJoin(interfaceId, id);
     line.sends({ options: this.joinAck(hmac) });
     return line;
+  }
+
+  /** ADD_ADDR of one of the peer's addresses; port 0: none. */
+  announcement(id: number, address: Address, port: number): OptionFields {
+    const hmac = addAddressHmac(this.key, this.hostKey, id, address, port);
+    return {
+      present: Mptcp.AddAddress,
+      addEcho: false,
+      addId: id,
+      addFamily: address.family,
+      add3: address.w3,
+      addPort: port,
+      addHmacHigh: word(hmac, 0),
+      addHmacLow: word(hmac, 4),
+    };
   }
 
   /** SYN/ACK of a join of the host's. */

@@ -60,7 +60,7 @@ function recording(options: CaptureOptions = {}): { capture: Capture; file: () =
   return { capture, file: () => new Uint8Array(Buffer.concat(chunks)) };
 }
 
-test('a section, an interface block for each path, packets with time, direction and comment', () => {
+test('C56 a section, an interface block with its name for each path, packets with time, direction and comment', () => {
   const { capture, file } = recording({ application: 'a test' });
   const first = capture.addInterface('path 1', 'client - server');
   const one = packet(`${A} S 0:0(0) win 500 <mss 1460>`);

@@ -33,7 +33,7 @@ function generator(seed: number): () => number {
   };
 }
 
-test('the example of RFC 1071 §3', () => {
+test('C55 the example of RFC 1071 §3', () => {
   const bytes = Uint8Array.of(0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7);
   assert.equal(fold(sum(bytes, 0, 8, 0)), 0xddf2);
   assert.equal(complement(sum(bytes, 0, 8, 0)), 0x220d);
@@ -101,7 +101,7 @@ test('the scalar module sums like the vector one', () => {
   }
 });
 
-test('pieces add up: even ones as they are, behind an odd one swapped', () => {
+test('C55 pieces add up: even ones as they are, behind an odd one swapped', () => {
   const random = generator(99);
   const bytes = Uint8Array.from({ length: 301 }, () => random() * 256);
   const whole = fold(sum(bytes, 0, 301, 0));
@@ -121,7 +121,7 @@ test('fold takes sums up to 2^53', () => {
   }
 });
 
-test('RFC 1624 §4: the incremental update, its example among others', () => {
+test('C55 RFC 1624 §4: the incremental update, its example among others', () => {
   assert.equal(updated(0xdd2f, 0x5555, 0x3285), 0x0000);
   const random = generator(5);
   for (let run = 0; run < 500; run++) {

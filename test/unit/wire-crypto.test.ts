@@ -67,7 +67,7 @@ test('B10 B11 B12 token and IDSN of a version 0 key: SHA-1', () => {
   assert.match(hex(sha1(new Uint8Array(8))), /^05fe4057.*ac558654f107c7e9$/);
 });
 
-test('A3.09 the three HMAC vectors of the kernel', () => {
+test('A3.09, I3.01, I3.02, I3.03 the three HMAC vectors of the kernel', () => {
   const ascii = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'ascii'));
   for (const [key, message, expected] of [
     ['0b0b0b0b0b0b0b0b', '48692054', '8385e24fb4235ac37556b6b886db106284a1da671699f46db1f235ec622dcafa'],

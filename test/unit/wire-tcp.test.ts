@@ -193,6 +193,77 @@ test('A1.40 several MPTCP options in one segment stand in the order of Linux', (
   }
 });
 
+/** RFC 9293 §3.1, RFC 8200 §8.1: the sum over pseudo-header, header and text, field by field; 0xffff when it is right. */
+function definedSum(segment: Segment, packet: Packet): number {
+  const start = packet.start + (segment.family === 4 ? 20 : 40);
+  const words: number[] = [];
+  const put = (word: number): void => void words.push(word >>> 16, word & 0xffff);
+  if (segment.family === 4) {
+    put(segment.source3 >>> 0);
+    put(segment.destination3 >>> 0);
+    words.push(6, packet.end - start);
+  } else {
+    for (const word of [segment.source0, segment.source1, segment.source2, segment.source3]) put(word >>> 0);
+    for (const word of [segment.destination0, segment.destination1, segment.destination2]) put(word >>> 0);
+    put(segment.destination3 >>> 0);
+    put(packet.end - start);
+    put(6);
+  }
+  for (let at = start; at < packet.end; at += 2) {
+    words.push((packet.bytes[at]! << 8) | (at + 1 < packet.end ? packet.bytes[at + 1]! : 0));
+  }
+  return words.reduce((total, word) => (total + word > 0xffff ? total + word - 0xffff : total + word), 0);
+}
+
+for (const [source, destination] of [
+  ['192.0.2.1', '198.51.100.255'],
+  ['2001:db8::1', 'fd00:ffff:ffff:ffff:8000::ffff'],
+] as const) {
+  test(`C01 from ${source}: 40 bytes of options, and a checksum that is right, also after options were rewritten`, () => {
+    const segment = between(source, destination);
+    segment.flags = Flag.Ack | Flag.Psh;
+    segment.sequence = 0xfedc_ba98;
+    segment.acknowledgment = 0x8000_0001;
+    segment.window = 0xfffe;
+    segment.options = Option.Timestamps;
+    segment.timestampValue = 0x1234_5678;
+    segment.timestampEcho = 0x9abc_def0;
+    const { mptcp } = segment;
+    mptcp.present = Mptcp.Dss;
+    mptcp.dssFlags = Dss.Ack | Dss.Ack64 | Dss.Map | Dss.Map64;
+    mptcp.dataAckHigh = 0xffff_fffe;
+    mptcp.dataAckLow = 7;
+    mptcp.dataSequenceHigh = 1;
+    mptcp.dataSequenceLow = 0xfedc_ba98;
+    mptcp.subflowSequence = 3;
+    mptcp.dataLength = 5;
+    mptcp.hasChecksum = true;
+    mptcp.checksum = 0xabcd;
+    assert.equal(optionsLength(segment), 40, 'all there is room for');
+    const payload = Uint8Array.of(1, 2, 3, 4, 255);
+    const packet = encode(segment, payload);
+    const tcp = packet.start + (segment.family === 4 ? 20 : 40);
+    assert.equal(packet.bytes[tcp + 12]! >> 4, 15);
+    assert.equal(definedSum(segment, packet), 0xffff);
+    const read = decode(packet);
+    assert.equal(read.mptcp.dataAckLow, 7);
+    assert.equal(read.mptcp.checksum, 0xabcd);
+    assert.deepEqual([...packet.bytes.subarray(read.payloadStart, read.payloadEnd)], [...payload]);
+    for (let run = 0; run < 100; run++) {
+      // Written again over what was there, as a retransmission with a newer DATA_ACK.
+      mptcp.dataAckLow = (run * 0x9e37_79b9) >>> 0;
+      segment.timestampValue = (segment.timestampValue + run * 0x0101_0101) >>> 0;
+      encodeSegment(segment, packet, payload.length, false);
+      assert.equal(definedSum(segment, packet), 0xffff, `after ${run} rewrites`);
+      assert.equal(decode(packet).mptcp.dataAckLow, mptcp.dataAckLow);
+    }
+    packet.bytes[tcp + 21]! ^= 1;
+    const ip = new IpHeader();
+    assert.equal(decodeIp(packet, ip), Drop.None);
+    assert.equal(decodeTcp(packet, ip, segment), Drop.BadTcpChecksum, 'an option byte counts');
+  });
+}
+
 test('A1.29 an IPv6 address with port does not fit beside timestamps: the caller is told, not the wire', () => {
   const segment = between('192.0.2.1', '192.0.2.2');
   segment.flags = Flag.Ack;

@@ -335,3 +335,28 @@ test('A2.22, H1.75 a simultaneous open of two MPTCP sockets: plain TCP at both e
     equal(host.stack.counters.SimultConnectFallback, 1, 'counted');
   }
 });
+
+for (const [name, options, paths] of [
+  ['H1.72 MPCapableDataFallback: the first acknowledgment of data says nothing of MPTCP', { on: 'non-syn' }, 1],
+  ['H1.74 DssFallback: data without a mapping on the only subflow', { on: 'data', after: 40 }, 1],
+  ['H1.76 FallbackFailed: data without a mapping on one of two subflows', { on: 'data', after: 40 }, 2],
+] as const) {
+  test(`${name}, and nothing else`, () => {
+    const expected = name.slice(6).split(':')[0]!;
+    const others = Array.from({ length: paths - 1 }, () => path());
+    const result = exchange({
+      paths: [path([new OneWay(new StripOption(options), expected !== 'MPCapableDataFallback')]), ...others],
+    });
+    intact(result);
+    const { client, server } = result;
+    // Options vanish on the way to the server, or, at first, on the way to the client: there it is seen.
+    const { counters } = (expected === 'MPCapableDataFallback' ? client : server).stack;
+    const { MPCapableDataFallback, DssFallback, FallbackFailed } = counters;
+    deepEqual(
+      { MPCapableDataFallback, DssFallback, FallbackFailed },
+      { MPCapableDataFallback: 0, DssFallback: 0, FallbackFailed: 0, [expected]: 1 },
+      'where it is seen',
+    );
+    equal(counters.DSSCorruptionReset + counters.DSSCorruptionFallback, 0, 'nothing is corrupt');
+  });
+}

@@ -4,6 +4,7 @@ import type { Handle } from '../stack/handle.ts';
 import type { Listener } from '../stack/listener.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { TcpConfig } from '../tcp/config.ts';
+import type { TcpConnection } from '../tcp/connection.ts';
 import { CloseReason } from '../tcp/seams.ts';
 import type { Address } from '../wire/address.ts';
 import { Errno, errnoByName } from './errno.ts';
@@ -17,12 +18,16 @@ export const SocketType = { Stream: 1 } as const;
 export const Protocol = { Default: 0, Tcp: 6, Mptcp: 262 } as const;
 /** Flags of `send` and `recv`. */
 export const Message = {
+  /** Ignored as by Linux's MPTCP: all bytes are in band, and records have no end (D1.11). */
+  OutOfBand: 0x1,
+  EndOfRecord: 0x80,
   Peek: 0x2,
   WaitAll: 0x100,
   DontWait: 0x40,
   NoSignal: 0x4000,
   More: 0x8000,
   Truncate: 0x20,
+  ErrorQueue: 0x2000,
 } as const;
 /** `shutdown`. */
 export const Shutdown = { Read: 0, Write: 1, Both: 2 } as const;
@@ -226,14 +231,20 @@ export class Sockets {
     return taken === 0 ? -Errno.EAGAIN : taken;
   }
 
-  /** Bytes read; 0 at the end of the stream; -EAGAIN when there are none yet; the error of the connection once. */
+  /**
+   * Bytes read; 0 at the end of the stream; -EAGAIN when there are none yet; the error of the connection once. `Peek`
+   * leaves them where they are and may show less than there is, `Truncate` throws them away; no call waits, so that
+   * `WaitAll` takes what there is; nothing is ever in the error queue (D1.10).
+   */
   recv(descriptor: number, target: Uint8Array, start: number, length: number, flags = 0): number {
     const socket = this.table[descriptor];
     if (socket === undefined) return -Errno.EBADF;
     const { connection } = socket;
     if (connection === null) return -Errno.ENOTCONN;
+    if ((flags & Message.ErrorQueue) !== 0) return -Errno.EAGAIN;
     if (socket.readShut) return 0;
     if (connection.readable > 0) {
+      if ((flags & Message.Truncate) !== 0) return discard(connection, length, (flags & Message.Peek) !== 0);
       if ((flags & Message.Peek) === 0) return connection.read(target, start, length);
       const view = connection.peek();
       const count = Math.min(length, view.length);
@@ -286,6 +297,54 @@ export class Sockets {
     if (socket === undefined) return -Errno.EBADF;
     socket.settings.linger = 0;
     return this.close(descriptor);
+  }
+
+  /**
+   * `connect` with AF_UNSPEC: the connection ends with MP_FASTCLOSE or RST, a listener is closed, and the socket may
+   * connect or listen again (D1.05). 0 or -EBADF.
+   */
+  disconnect(descriptor: number): number {
+    const socket = this.table[descriptor];
+    if (socket === undefined) return -Errno.EBADF;
+    if (socket.listener !== null) this.stack.closeListener(socket.listener);
+    socket.connection?.abort();
+    socket.listener = null;
+    socket.connection = null;
+    socket.error = 0;
+    socket.connecting = false;
+    socket.readShut = false;
+    socket.writeShut = false;
+    return 0;
+  }
+
+  /**
+   * SIOCINQ: bytes that can be read. As in Linux an MPTCP socket says 1 when there are none and none will come, so that
+   * the end is worth a read (D1.23). -EBADF, -EINVAL for a listener.
+   */
+  inputQueue(descriptor: number): number {
+    const socket = this.table[descriptor];
+    if (socket === undefined) return -Errno.EBADF;
+    if (socket.listener !== null) return -Errno.EINVAL;
+    const { connection } = socket;
+    if (connection === null) return 0;
+    if (connection.readable > 0 || !socket.multipath) return connection.readable;
+    return socket.readShut || connection.peerFinished || connection.closed ? 1 : 0;
+  }
+
+  /** SIOCOUTQNSD: bytes written and not yet sent, behind closed windows for example (D1.25). -EBADF, -EINVAL. */
+  unsentQueue(descriptor: number): number {
+    const socket = this.table[descriptor];
+    if (socket === undefined) return -Errno.EBADF;
+    if (socket.listener !== null) return -Errno.EINVAL;
+    const { connection } = socket;
+    if (connection === null || !connection.established || connection.closed) return 0;
+    const { mptcp, stream } = connection;
+    if (mptcp === null) return unsentOf(stream!.connection, stream!.source.end);
+    const waiting = mptcp.sendQueue.end - mptcp.sendNxt;
+    if (!mptcp.fallenBack) return waiting;
+    // After fallback what waits in the one subflow counts as well.
+    const [subflow] = mptcp.subflows;
+    return waiting + unsentOf(subflow?.tcp ?? null, subflow?.end ?? 0);
   }
 
   /** Bits of `Poll` that hold now. */
@@ -388,6 +447,23 @@ export class Sockets {
 }
 
 const NOTHING = new Uint8Array(0);
+
+/** Gives up to `length` readable bytes up unread; only counts them with `keep`. */
+function discard(connection: Connection, length: number, keep: boolean): number {
+  const count = Math.min(length, connection.readable);
+  if (!keep)
+    for (let left = count; left > 0; ) {
+      const run = Math.min(left, connection.peek().length);
+      connection.consume(run);
+      left -= run;
+    }
+  return count;
+}
+
+/** Bytes up to `end` that `tcp` has not sent. */
+function unsentOf(tcp: TcpConnection | null, end: number): number {
+  return tcp === null ? 0 : Math.max(0, end - tcp.sender.nxt);
+}
 
 /** errno of a connection that ended; 0 when it ended well. */
 export function errorOf(connection: Connection): number {

@@ -1,64 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Middlebox, PathOptions } from '../../src/link/index.ts';
+import type { Middlebox } from '../../src/link/index.ts';
 import { StripOption } from '../../src/link/index.ts';
-import { type HostSettings, SimulatedHost } from '../../src/sim/host.ts';
-import { addressOf, twoHosts } from '../../src/sim/topology.ts';
+import { addressOf } from '../../src/sim/topology.ts';
 import { Errno, errnoByName, errnoName } from '../../src/sockets/errno.ts';
 import { closeReasonName } from '../../src/sockets/info.ts';
-import { Family, Message, Poll, Protocol, Shutdown, type Sockets, SocketType } from '../../src/sockets/sockets.ts';
+import { Family, Message, Poll, Protocol, Shutdown, SocketType } from '../../src/sockets/sockets.ts';
 import { CloseReason } from '../../src/tcp/seams.ts';
 import { Address } from '../../src/wire/address.ts';
-
-const BYTES = new Uint8Array(65_536).fill(0x41);
-
-interface Setting {
-  readonly paths?: readonly PathOptions[];
-  readonly client?: HostSettings;
-  readonly server?: HostSettings;
-}
-
-/** Two hosts whose sockets the test works by hand; the server listens on port 80. */
-function scene({ paths = [{ delay: 10 }], client = {}, server = {} }: Setting = {}) {
-  const built = twoHosts<SimulatedHost>({
-    paths,
-    family: 4,
-    host: (name, interfaces, world) =>
-      new SimulatedHost(interfaces, world.random.derive(name), name === 'client' ? client : server),
-  });
-  const { world } = built;
-  const mine = built.client.sockets;
-  const theirs = built.server.sockets;
-  return {
-    ...built,
-    mine,
-    theirs,
-    wait: (ms: number): void => {
-      world.run({ until: world.now + ms });
-    },
-    /** Both ends of a connection, of the given protocol at either. */
-    connected: (protocol: number = Protocol.Mptcp, listening: number = Protocol.Mptcp): [number, number] => {
-      const listener = listen(theirs, listening);
-      const descriptor = mine.socket(Family.Inet, SocketType.Stream, protocol);
-      assert.equal(mine.connect(descriptor, built.serverAddress(0), 80, world.now), -Errno.EINPROGRESS);
-      world.run({ until: world.now + 100 });
-      const accepted = theirs.accept(listener);
-      assert.ok(accepted >= 0);
-      return [descriptor, accepted];
-    },
-  };
-}
-
-function listen(sockets: Sockets, protocol: number = Protocol.Mptcp, backlog = 8): number {
-  const listener = sockets.socket(Family.Inet, SocketType.Stream, protocol);
-  assert.equal(sockets.bind(listener, undefined, 80), 0);
-  assert.equal(sockets.listen(listener, backlog), 0);
-  return listener;
-}
-
-function read(sockets: Sockets, descriptor: number, length = 65_536): number {
-  return sockets.recv(descriptor, new Uint8Array(65_536), 0, length);
-}
+import { BYTES, listen, read, scene } from './sockets-scene.ts';
 
 test('D1.01 socket() knows IPv4 and IPv6, streams, TCP and MPTCP; MPTCP only where it is enabled', () => {
   const { mine, theirs } = scene({ server: { mptcp: { enabled: false } } });

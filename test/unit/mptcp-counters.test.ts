@@ -256,6 +256,44 @@ test('H1.50, H1.52, H1.54 an endpoint removed: REMOVE_ADDR, and its subflow with
   });
 });
 
+test('H1.23 a join from an address that this host does not have', () => {
+  const scenario = scene({ client: { endpoints: [{ address: addressOf(4, 7, 1), subflow: true }] } });
+  const [here] = scenario.connect();
+  assert.deepEqual(figures(scenario, ['MPJoinSynTxBindErr', 'MPJoinSynTxConnectErr', 'MPJoinSynTx', 'MPJoinSynRx']), {
+    MPJoinSynTxBindErr: [1, 0],
+    MPJoinSynTxConnectErr: [0, 0],
+    MPJoinSynTx: [0, 0],
+    MPJoinSynRx: [0, 0],
+  });
+  assert.equal(scenario.mine.closeReason(here), -1, 'the connection goes on');
+});
+
+test('H1.24 a join for which there is no port left', () => {
+  const scenario = scene({});
+  const [here] = scenario.connect();
+  const { stack, endpoints } = scenario.client;
+  for (let port = 32_768; port <= 60_999; port++) stack.ports.bind(SECOND.address, port, true);
+  endpoints.add(scenario.world.now, SECOND);
+  stack.touchAll();
+  scenario.run(500);
+  assert.deepEqual(figures(scenario, ['MPJoinSynTxBindErr', 'MPJoinSynTxConnectErr', 'MPJoinSynTx']), {
+    MPJoinSynTxBindErr: [0, 0],
+    MPJoinSynTxConnectErr: [1, 0],
+    MPJoinSynTx: [0, 0],
+  });
+  assert.equal(scenario.mine.closeReason(here), -1);
+  for (let port = 32_768; port <= 60_999; port++) stack.ports.release(SECOND.address, port);
+  endpoints.remove(scenario.world.now, 1);
+  endpoints.add(scenario.world.now, SECOND);
+  stack.touchAll();
+  scenario.run(500);
+  assert.deepEqual(figures(scenario, ['MPJoinSynTxConnectErr', 'MPJoinSynTx', 'MPJoinAckRx']), {
+    MPJoinSynTxConnectErr: [1, 0],
+    MPJoinSynTx: [1, 0],
+    MPJoinAckRx: [0, 1],
+  });
+});
+
 test('H1.55, H1.56 a change of priority', () => {
   const scenario = scene({ client: { endpoints: [SECOND] } });
   scenario.connect();

@@ -1,9 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { execFileSync } from 'node:child_process';
 import { Driver } from '../src/node/driver.ts';
 import { Entropy } from '../src/node/entropy.ts';
 import { TunDevice } from '../src/node/tun.ts';
@@ -15,9 +10,12 @@ import { Stack } from '../src/stack/stack.ts';
 import { Address } from '../src/wire/address.ts';
 import { Namespace } from '../test/interop/harness/namespace.ts';
 import { requireRoot } from '../test/interop/harness/root.ts';
+import { kernelProtocol, PeerProgram } from './peer.ts';
+import { bridge, sink, source } from './reference.ts';
 
 /**
- * Our stack with the Linux kernel over TUN devices, beside the kernel with itself over veth: goodput both ways, TCP
+ * Our stack with the Linux kernel over TUN devices, beside the kernel with itself over veth, endpoints and a bridge that do
+ * nothing but move packets (the limit of Node): goodput both ways, TCP
  * and MPTCP, with and without segmentation offload, one path and two; request/response latency; connections per
  * second. Needs root and gcc. Medians, the best behind them in brackets.
  *
@@ -33,8 +31,7 @@ const duration = Number(option('--ms') ?? 1000);
 const runs = Number(option('--runs') ?? 3);
 const only = option('--only');
 const json = process.argv.includes('--json');
-const directory = mkdtempSync(join(tmpdir(), 'mptcp-bench-'));
-const peerProgram = join(directory, 'peer');
+const program = new PeerProgram();
 const results: { name: string; median: number; best: number; unit: string }[] = [];
 
 function option(name: string): string | undefined {
@@ -115,21 +112,6 @@ class Bench implements Disposable {
   }
 }
 
-interface Peer {
-  readonly lines: AsyncIterator<string>;
-  kill(): void;
-}
-
-function startPeer(namespace: Namespace, ...words: readonly (string | number)[]): Peer {
-  const child = spawn('ip', ['netns', 'exec', namespace.name, peerProgram, ...words.map(String)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  return { lines, kill: () => child.kill('SIGKILL') };
-}
-
-const kernelProtocol = (multipath: boolean): number => (multipath ? 262 : 0);
-
 /** Gbit/s from the kernel to us. */
 async function receive(shape: Shape): Promise<number> {
   using bench = new Bench(shape);
@@ -158,7 +140,7 @@ async function receive(shape: Shape): Promise<number> {
       done();
     }
   };
-  const source = startPeer(bench.namespace, 'source', '10.90.0.2', 5001, kernelProtocol(shape.multipath), duration);
+  const source = program.start(bench.namespace, 'source', '10.90.0.2', 5001, kernelProtocol(shape.multipath), duration);
   await Promise.race([finished, source.lines.next().then(() => new Promise((resolve) => setTimeout(resolve, 500)))]);
   source.kill();
   return (bytes * 8) / (last - first) / 1e6;
@@ -170,7 +152,7 @@ const EMPTY = new Uint8Array(1);
 async function send(shape: Shape): Promise<number> {
   using bench = new Bench(shape);
   const { sockets } = bench;
-  const sink = startPeer(bench.namespace, 'sink', '10.90.0.1', 5001, kernelProtocol(shape.multipath));
+  const sink = program.start(bench.namespace, 'sink', '10.90.0.1', 5001, kernelProtocol(shape.multipath));
   await sink.lines.next();
   const chunk = new Uint8Array(262_144);
   const descriptor = sockets.socket(Family.Inet, SocketType.Stream, shape.multipath ? Protocol.Mptcp : Protocol.Tcp);
@@ -221,7 +203,7 @@ function echo(bench: Bench, multipath: boolean): void {
 async function ping(multipath: boolean): Promise<readonly [number, number]> {
   using bench = new Bench({ multipath, offload: true, paths: 1 });
   echo(bench, multipath);
-  const client = startPeer(bench.namespace, 'ping', '10.90.0.2', 5001, kernelProtocol(multipath), 5000);
+  const client = program.start(bench.namespace, 'ping', '10.90.0.2', 5001, kernelProtocol(multipath), 5000);
   const { value } = await client.lines.next();
   const [p50, p99] = String(value).split(' ').map(Number);
   return [p50! / 1000, p99! / 1000];
@@ -231,7 +213,7 @@ async function ping(multipath: boolean): Promise<readonly [number, number]> {
 async function open(multipath: boolean): Promise<number> {
   using bench = new Bench({ multipath, offload: true, paths: 1 });
   echo(bench, multipath);
-  const client = startPeer(bench.namespace, 'open', '10.90.0.2', 5001, kernelProtocol(multipath), duration);
+  const client = program.start(bench.namespace, 'open', '10.90.0.2', 5001, kernelProtocol(multipath), duration);
   const { value } = await client.lines.next();
   return (Number(value) / duration) * 1000;
 }
@@ -265,9 +247,9 @@ async function kernelPair(multipath: boolean, offload: boolean): Promise<number>
       execFileSync('ip', ['netns', 'exec', namespace.name, 'ethtool', '-K', device, ...off], { stdio: 'ignore' });
     }
   }
-  const receiver = startPeer(right, 'sink', '10.91.0.2', 5001, kernelProtocol(multipath));
+  const receiver = program.start(right, 'sink', '10.91.0.2', 5001, kernelProtocol(multipath));
   await receiver.lines.next();
-  startPeer(left, 'source', '10.91.0.2', 5001, kernelProtocol(multipath), duration);
+  program.start(left, 'source', '10.91.0.2', 5001, kernelProtocol(multipath), duration);
   const { value } = await receiver.lines.next();
   const [bytes, elapsed] = String(value).split(' ').map(Number);
   return (bytes! * 8) / elapsed!;
@@ -293,6 +275,19 @@ async function main(): Promise<void> {
     const size = offload ? 'offload' : '1500 bytes';
     await measure(`kernel TCP to kernel TCP over veth, ${size}`, 'Gbit/s', () => kernelPair(false, offload));
     await measure(`kernel MPTCP to kernel MPTCP over veth, ${size}`, 'Gbit/s', () => kernelPair(true, offload));
+    await measure(
+      `limit of Node, receive, ${size}`,
+      'Gbit/s',
+      async () => (await sink(program, offload, 0, duration)).rate,
+    );
+    await measure(
+      `limit of Node, send, ${size}`,
+      'Gbit/s',
+      async () => (await source(program, offload, duration)).rate,
+    );
+    await measure(`packet bridge, kernel TCP through two TUNs, ${size}`, 'Gbit/s', async () => {
+      return (await bridge(program, offload, 0, 'driver', duration)).rate;
+    });
     for (const multipath of [false, true]) {
       const what = multipath ? 'MPTCP' : 'TCP';
       for (const paths of multipath ? [1, 2] : [1]) {
@@ -313,8 +308,7 @@ async function main(): Promise<void> {
 }
 
 try {
-  execFileSync('gcc', ['-O2', '-o', peerProgram, fileURLToPath(new URL('./tun-peer.c', import.meta.url))]);
   await main();
 } finally {
-  rmSync(directory, { recursive: true, force: true });
+  program[Symbol.dispose]();
 }

@@ -1,23 +1,13 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { encodeSocketAddress } from '../src/kernel/socket-address.ts';
-import { Pipe } from '../src/link/pipe.ts';
 import { openAlarm } from '../src/node/alarm.ts';
-import { Driver } from '../src/node/driver.ts';
-import { Emulator } from '../src/node/emulator.ts';
 import { foreign } from '../src/node/ffi.ts';
 import { HEADROOM, IoStatus, ioPacket } from '../src/node/packet-io.ts';
 import { TunDevice } from '../src/node/tun.ts';
-import type { PacketHost } from '../src/stack/seams.ts';
 import { Address } from '../src/wire/address.ts';
-import { Packet } from '../src/wire/packet.ts';
-import { FakeHost } from '../test/interop/harness/fake-host.ts';
 import { Namespace } from '../test/interop/harness/namespace.ts';
 import { requireRoot } from '../test/interop/harness/root.ts';
+import { kernelProtocol, PeerProgram } from './peer.ts';
+import { bridge, type Reference, sink, source } from './reference.ts';
 
 /**
  * What a TUN device, the driver and the event loop cost: needs root, and gcc for the kernel's ends. Each figure is the
@@ -33,24 +23,26 @@ if (skip !== false) {
 }
 const duration = Number(process.argv[2] ?? 1000);
 const runs = Number(process.argv[3] ?? 3);
-const directory = mkdtempSync(join(tmpdir(), 'mptcp-bench-'));
-const peerProgram = join(directory, 'tun-peer');
+const program = new PeerProgram();
 
 async function main(): Promise<void> {
   console.log(`alarm: ${await alarmLateness()}`);
   for (const size of [48, 1448, 65_000]) console.log(await packetCost(size));
   for (const offload of [true, false]) {
     const name = offload ? 'large packets' : '1500 bytes';
-    await report(`kernel TCP -> driver, sink, ${name}`, () => sink(offload, 0));
-    await report(`kernel TCP -> driver -> kernel TCP, ${name}`, () => bridge(offload, 0, 'driver'));
-    await report(`kernel TCP -> emulator, no link -> kernel TCP, ${name}`, () => bridge(offload, 0, 'emulator'));
-    await report(`kernel MPTCP -> driver -> kernel MPTCP, ${name}`, () => bridge(offload, MPTCP, 'driver'));
+    await report(`kernel TCP -> driver, sink, ${name}`, () => sink(program, offload, 0, duration));
+    await report(`driver, source -> kernel TCP, ${name}`, () => source(program, offload, duration));
+    await report(`kernel TCP -> driver -> kernel TCP, ${name}`, () => bridge(program, offload, 0, 'driver', duration));
+    await report(`kernel TCP -> emulator, no link -> kernel TCP, ${name}`, () =>
+      bridge(program, offload, 0, 'emulator', duration),
+    );
+    await report(`kernel MPTCP -> driver -> kernel MPTCP, ${name}`, () =>
+      bridge(program, offload, kernelProtocol(true), 'driver', duration),
+    );
   }
 }
 
-const MPTCP = 262;
-
-async function report(name: string, run: () => Promise<{ rate: number; note: string }>): Promise<void> {
+async function report(name: string, run: () => Promise<Reference>): Promise<void> {
   const rates: number[] = [];
   let note = '';
   for (let count = 0; count < runs; count++) {
@@ -138,106 +130,8 @@ async function packetCost(size: number): Promise<string> {
   return `${size} B: read ${median(reads)} ns, write ${median(writes)} ns`;
 }
 
-interface Peer {
-  readonly lines: AsyncIterator<string>;
-  kill(): void;
-}
-
-function startPeer(namespace: Namespace, ...words: readonly (string | number)[]): Peer {
-  const child = spawn('ip', ['netns', 'exec', namespace.name, peerProgram, ...words.map(String)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  return { lines, kill: () => child.kill('SIGKILL') };
-}
-
-async function sink(offload: boolean, protocol: number): Promise<{ rate: number; note: string }> {
-  using namespace = Namespace.create('sink', { ipv6: false, congestionControl: 'reno' });
-  const host = new FakeHost(1460, false, offload ? 9 : 3);
-  using driver = new Driver(host);
-  driver.attach(0, TunDevice.open({ name: 'k0', namespace: namespace.name, addresses: ['10.86.0.1/24'], offload }));
-  let first = 0;
-  let last = 0;
-  host.onBytes = () => {
-    last = performance.now();
-    if (first === 0) first = last;
-  };
-  const source = startPeer(namespace, 'source', '10.86.0.2', 5001, protocol, duration);
-  await source.lines.next();
-  const { bytes, packets } = host.counters;
-  return { rate: (bytes * 8) / (last - first) / 1e6, note: `average packet ${(bytes / packets).toFixed(0)} B` };
-}
-
-async function bridge(
-  offload: boolean,
-  protocol: number,
-  through: 'driver' | 'emulator',
-): Promise<{ rate: number; note: string }> {
-  using left = Namespace.create('left', { ipv6: false, congestionControl: 'reno' });
-  using right = Namespace.create('right', { ipv6: false, congestionControl: 'reno' });
-  const near = TunDevice.open({ name: 'b0', namespace: left.name, addresses: ['10.87.0.1/24'], offload });
-  const far = TunDevice.open({ name: 'b1', namespace: right.name, addresses: ['10.87.0.2/24'], offload });
-  let running: Disposable;
-  if (through === 'driver') {
-    const driver = new Driver(new Bridge());
-    driver.attach(0, near);
-    driver.attach(1, far);
-    running = driver;
-  } else {
-    running = new Emulator(near, far, new Pipe(), new Pipe());
-  }
-  const receiver = startPeer(right, 'sink', '10.87.0.2', 5001, protocol);
-  try {
-    await receiver.lines.next();
-    const sender = startPeer(left, 'source', '10.87.0.2', 5001, protocol, duration);
-    await sender.lines.next();
-    const { value } = await receiver.lines.next();
-    const [bytes, elapsed] = String(value).split(' ').map(Number);
-    const size = far.counters.sentBytes / far.counters.sent;
-    return { rate: (bytes! * 8) / elapsed!, note: `average packet ${size.toFixed(0)} B` };
-  } finally {
-    receiver.kill();
-    running[Symbol.dispose]();
-  }
-}
-
-/** A host that passes each packet of one interface on to the other. */
-class Bridge implements PacketHost {
-  private readonly ring: Packet[] = [];
-  private readonly ids: number[] = [];
-  private head = 0;
-  private tail = 0;
-
-  onPacket(_now: number, interfaceId: number, packet: Packet): void {
-    const at = this.tail++ & 255;
-    this.ring[at] ??= new Packet(66_000);
-    this.ring[at].copyFrom(packet);
-    this.ids[at] = 1 - interfaceId;
-  }
-
-  onTimeout(): void {}
-
-  pollTransmit(_now: number, out: Packet): number {
-    if (this.head === this.tail) return -1;
-    const at = this.head++ & 255;
-    out.copyFrom(this.ring[at]!);
-    // Begin again at the front, whose memory is still in the cache.
-    if (this.head === this.tail) this.head = this.tail = 0;
-    return this.ids[at]!;
-  }
-
-  pollTimeout(): number {
-    return Infinity;
-  }
-
-  pollReady(): number {
-    return -1;
-  }
-}
-
 try {
-  execFileSync('gcc', ['-O2', '-o', peerProgram, fileURLToPath(new URL('./tun-peer.c', import.meta.url))]);
   await main();
 } finally {
-  rmSync(directory, { recursive: true, force: true });
+  program[Symbol.dispose]();
 }

@@ -109,6 +109,17 @@ test('A2.06 the first data’s MP_CAPABLE on several segments, and once more wit
   deepEqual([DSSNotMatching, DSSNoMatchTCP, MPCapableDataFallback], [0, 0, 0]);
 });
 
+test('A2.06 the first data’s MP_CAPABLE on a piece that overtakes the others maps them all', () => {
+  const peer = new ScriptedPeer();
+  const line = peer.connects();
+  const options = peer.capable(300);
+  line.sends({ at: 101, payload: dataFrom(101, 100), options });
+  line.sends({ at: 201, payload: dataFrom(201, 100) });
+  line.sends({ at: 1, payload: dataFrom(1, 100) });
+  deepEqual(peer.reads(), dataFrom(1, 300));
+  deepEqual([peer.dataAcknowledged, peer.connection.isMultipath, peer.counters.UnmappedAhead], [301, true, 0]);
+});
+
 test('A2.06 the first data’s MP_CAPABLE before the third segment was seen, or with it lost', () => {
   const peer = new ScriptedPeer();
   const line = peer.opens();

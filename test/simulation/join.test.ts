@@ -92,7 +92,7 @@ test('A4.17 a join that was refused is not tried again', () => {
 });
 
 test('A4.17 an announced address that refused the join is tried again when it is withdrawn and announced anew', () => {
-  const peer = new ScriptedPeer({ addAddrAcceptedLimit: 2 });
+  const peer = new ScriptedPeer({ addAddrAcceptedLimit: 1 });
   const line = peer.serves();
   peer.writes(10);
   line.sends({ options: line.acknowledges(11) });

@@ -151,7 +151,7 @@ test('a port is bound once per address, unless both share it', () => {
   assert.equal(ports.bind(one, 80, true), true);
 });
 
-test('A2.16 a black hole pauses MP_CAPABLE for that destination, twice as long each time up to 64 times', () => {
+test('A2.16, K24 a black hole pauses MP_CAPABLE for that destination, twice as long each time up to 64 times', () => {
   const holes = new BlackHoles();
   const [bad, good] = [of('10.0.0.1'), of('10.0.0.2')];
   let now = 0;

@@ -305,6 +305,23 @@ test('E2.10 fullmesh switched on and off again: the subflows of that endpoint ar
   equal(server.sockets.recv(far, target, 0, 70_000), 60_000);
 });
 
+test('K19 a connection is joined at its own port after the listener was closed, which takes no new connection', () => {
+  const { world, client, server, clientSide, near, far, target, serverAddress } = connected({ client: NONE }, 1);
+  equal(server.sockets.close(0), 0, 'the listener');
+  const late = client.sockets.socket(2, 1, 262);
+  client.sockets.connect(late, serverAddress(0), 80, world.now);
+  client.endpoints.add(world.now, { address: addressOf(4, 1, 1), subflow: true });
+  client.stack.touchAll();
+  world.run({ until: 3000 });
+  equal(client.sockets.error(late), 111, 'refused');
+  const joined = clientSide.mptcp!.subflows.find((subflow) => subflow.joined)!;
+  equal(joined.peerPort, 80);
+  client.sockets.send(near, new Uint8Array(69_000), 0, 69_000);
+  world.run({ until: 5000 });
+  ok(joined.bytesSent > 0, 'and carries data');
+  equal(server.sockets.recv(far, target, 0, 70_000), 69_000);
+});
+
 test('A6.18, E2.13 an IPv4 connection gets an IPv6 subflow', () => {
   const { world, client, server, clientSide, near, far, target } = connected({
     family: 'both',

@@ -147,7 +147,7 @@ test('A5.10 from its first 64-bit DSN on the peer is answered with 64-bit DATA_A
   deepEqual(acks(line.sends({ payload: dataFrom(21, 10), options: line.maps(21, 21, 10, { low: true }) })), [true]);
 });
 
-test('A5.15, H1.36 data that comes twice: the first copy wins, before a gap and behind one', () => {
+test('H1.36 data that comes twice: the first copy wins, before a gap and behind one', () => {
   const { peer, line } = proven();
   const second = peer.joins(1);
   line.data(101, 100);

@@ -73,6 +73,7 @@ class Bench implements Disposable {
     this.stack = new Stack({ random: new Entropy(), pathManager: manager });
     this.sockets = new Sockets(this.stack);
     this.driver = new Driver(this.stack, {
+      mergesSegments: !process.argv.includes('--no-merging'),
       onReady: (descriptor) => {
         this.onReady(descriptor, this.sockets.takeReady(descriptor));
         this.driver.wake();

@@ -132,6 +132,11 @@ export function writeIpChecksum(packet: Packet, ip: number): void {
   view.setUint16(ip + 10, complement(sumPacket(packet, ip, ip + (view.getUint8(ip) & 15) * 4, 0)));
 }
 
+/** Whether the checksum of the IPv4 header at `ip` is right (RFC 791 §3.1). */
+export function isIpIntact(packet: Packet, ip: number): boolean {
+  return fold(sumPacket(packet, ip, ip + (packet.view.getUint8(ip) & 15) * 4, 0)) === 0xffff;
+}
+
 /** Packets on the wire that a large packet stands for; 1 for any other. */
 export function packetCount(packet: Packet): number {
   if (packet.gsoSize === 0 || !counting.locate(packet)) return 1;

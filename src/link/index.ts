@@ -13,6 +13,7 @@ export { Duplicate } from './duplicate.ts';
 export { Headers } from './headers.ts';
 export type { Link, LinkCounters, Random } from './link.ts';
 export { BurstLoss, type BurstOptions, ListLoss, Loss, PredicateLoss, RandomLoss } from './loss.ts';
+export { Merger, Merging } from './merger.ts';
 export * from './middlebox/index.ts';
 export { Mtu, packetTooBig } from './mtu.ts';
 export { Direction, type DirectionOptions, mbit, Path, type PathOptions, type RandomStreams } from './path.ts';

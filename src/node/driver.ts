@@ -1,3 +1,4 @@
+import { Merger, Merging } from '../link/merger.ts';
 import type { PacketHost } from '../stack/seams.ts';
 import { Packet } from '../wire/packet.ts';
 import { type Alarm, openAlarm } from './alarm.ts';
@@ -15,6 +16,11 @@ export interface DriverOptions {
   readonly receiveBatch?: number;
   /** Bytes read from one device likewise. Default 128 KiB: larger batches leave the processor's cache (`bench/tun`). */
   readonly receiveBatchBytes?: number;
+  /**
+   * Gives the host TCP segments that follow each other as one large packet, with `gsoSize`, from devices without
+   * segmentation offload. For hosts that are stacks; one that passes packets on needs them as they were. Default false.
+   */
+  readonly mergesSegments?: boolean;
   /** Packets written before the event loop gets its turn. Default 64. */
   readonly transmitBatch?: number;
   /**
@@ -38,6 +44,8 @@ export class DriverCounters {
   sent = 0;
   sentBytes = 0;
   timeouts = 0;
+  /** Packets that reached the host as part of the one before. */
+  merged = 0;
   /** Packets put aside because a device took none. */
   deferred = 0;
   /** Packets dropped because too many were put aside already. */
@@ -73,6 +81,7 @@ export class Driver {
   private readonly alarm: Alarm;
   private readonly input: Packet = ioPacket();
   private readonly output: Packet = ioPacket();
+  private readonly merger: Merger | null;
   private readonly receiveBatch: number;
   private readonly receiveBatchBytes: number;
   private readonly transmitBatch: number;
@@ -89,6 +98,7 @@ export class Driver {
     this.host = host;
     this.options = options;
     this.clock = options.clock ?? systemClock;
+    this.merger = options.mergesSegments === true ? new Merger(HEADROOM) : null;
     this.receiveBatch = options.receiveBatch ?? 64;
     this.receiveBatchBytes = options.receiveBatchBytes ?? 131_072;
     this.transmitBatch = options.transmitBatch ?? 64;
@@ -234,6 +244,11 @@ export class Driver {
   }
 
   private receive(now: number, port: Port): void {
+    if (this.merger !== null && !port.io.segmentationOffload) {
+      this.receiveMerging(now, port, this.merger);
+      this.flushMerged(now, port.id, this.merger);
+      return;
+    }
     const input = this.input;
     const tap = this.options.tap;
     const id = port.id;
@@ -260,6 +275,43 @@ export class Driver {
     }
     // A bound was reached: readiness is told again as long as there is more.
     port.isReadable = false;
+  }
+
+  /** As `receive`, for a device that gives every packet of the wire: those that make one go to the host as one. */
+  private receiveMerging(now: number, port: Port, merger: Merger): void {
+    const { tap } = this.options;
+    const { id } = port;
+    for (let count = 0; count < this.receiveBatch; count++) {
+      const input = merger.room;
+      const status = port.io.read(input);
+      if (status === IoStatus.Done) {
+        this.counters.received++;
+        this.counters.receivedBytes += input.end - input.start;
+        if (!port.isUp) this.setUp(port, true);
+        if (tap !== undefined) tap(id, 'received', input, now);
+        const verdict = merger.take();
+        if (verdict === Merging.Merged) this.counters.merged++;
+        if (verdict === Merging.Merged || verdict === Merging.Begun) continue;
+        this.flushMerged(now, id, merger);
+        if (verdict === Merging.Next) merger.takeNext();
+        else this.host.onPacket(now, id, input);
+      } else if (status === IoStatus.Refused) {
+        this.counters.refused++;
+      } else {
+        port.isReadable = false;
+        if (status === IoStatus.Gone) port.isGone = true;
+        if (status !== IoStatus.Empty) this.setUp(port, false);
+        return;
+      }
+    }
+    port.isReadable = false;
+  }
+
+  private flushMerged(now: number, id: number, merger: Merger): void {
+    const { packet } = merger;
+    if (packet === null) return;
+    merger.clear();
+    this.host.onPacket(now, id, packet);
   }
 
   /** Writes the host's packets. @returns whether there may be more */

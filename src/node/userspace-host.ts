@@ -110,6 +110,7 @@ export class UserspaceHost {
     this.sockets = new Sockets(this.stack);
     const { onPathState } = options;
     this.driver = new Driver(this.stack, {
+      mergesSegments: true,
       onReady: (descriptor) => this.onReady(descriptor),
       onInterfaceState: (id, isUp) => {
         this.stack.setInterfaceUp(this.now(), id, isUp);

@@ -301,6 +301,21 @@ test('E2.05 what the peer withdraws frees its place among the accepted', () => {
   assert.deepEqual(connection.take(), ['join any 10.0.3.2:80#4']);
 });
 
+test('E2.05 a withdrawn address that comes back while its old subflow still ends is joined again', () => {
+  manager.setLimits(8, 2);
+  manager.onEstablished(0, connection);
+  const announced = { id: 3, address: PEER_TWO, port: 0 };
+  manager.onAnnounced(1, connection, announced);
+  assert.deepEqual(connection.take(), ['join any 10.0.2.2:80#3']);
+  manager.onAnnounced(2, connection, announced);
+  assert.deepEqual(connection.take(), [], 'a subflow leads there');
+  manager.onWithdrawn(3, connection, 3);
+  manager.onAnnounced(4, connection, announced);
+  assert.deepEqual(connection.take(), ['join any 10.0.2.2:80#3'], 'the old one no longer counts');
+  manager.onAnnounced(5, connection, announced);
+  assert.deepEqual(connection.take(), [], 'the new one does');
+});
+
 test('E2.06 an endpoint that is added serves connections that live', () => {
   manager.onEstablished(0, connection);
   assert.deepEqual(connection.take(), []);

@@ -59,6 +59,8 @@ interface Memory {
   readonly pairs: Set<string>;
   /** The announcement that waits for its echo. */
   waiting: number;
+  /** Paths to what the peer withdrew: they end, and do not count as ways there if it comes back meanwhile. */
+  readonly leaving: Set<number>;
   /** The initial address was withdrawn. */
   initialGone: boolean;
 }
@@ -193,6 +195,7 @@ export class EndpointPathManager implements PathManager {
       announced: new Set(),
       accepted: new Set(),
       pairs: new Set(),
+      leaving: new Set(),
       waiting: -1,
       initialGone: false,
     };
@@ -212,8 +215,9 @@ export class EndpointPathManager implements PathManager {
     const memory = this.memories.get(connection);
     if (memory === undefined) return;
     // A6.17: an address that the peer joined from already needs no subflow of ours.
-    if (connection.paths.some((path) => path.peerId === announced.id && !path.active && !path.closed)) return;
-    if (this.isUseless(connection, announced)) return;
+    const isThere = (path: PathView) => !path.closed && !memory.leaving.has(path.id);
+    if (connection.paths.some((path) => path.peerId === announced.id && !path.active && isThere(path))) return;
+    if (this.isUseless(connection, memory, announced)) return;
     // RFC 8684 §3.4.1: "if the port number is different, the receiving host SHOULD try to set up a new subflow" (A6.08).
     for (const pair of [...memory.pairs]) if (pair.endsWith(`/${announced.id}`)) memory.pairs.delete(pair);
     this.joinAnnounced(now, connection, memory, announced);
@@ -230,6 +234,7 @@ export class EndpointPathManager implements PathManager {
     const memory = this.memories.get(connection);
     if (memory === undefined) return;
     memory.accepted.delete(peerId);
+    for (const path of connection.paths) if (path.peerId === peerId) memory.leaving.add(path.id);
     for (const pair of [...memory.pairs]) if (pair.endsWith(`/${peerId}`)) memory.pairs.delete(pair);
   }
 
@@ -238,8 +243,11 @@ export class EndpointPathManager implements PathManager {
   }
 
   /** E2.11: the next candidate. E2.12: Linux leaves a closed subflow closed, and the pair stays used. */
-  onSubflowClosed(now: number, connection: PathCommands, _path: PathView): void {
-    if (this.memories.has(connection)) this.act(now, connection);
+  onSubflowClosed(now: number, connection: PathCommands, path: PathView): void {
+    const memory = this.memories.get(connection);
+    if (memory === undefined) return;
+    memory.leaving.delete(path.id);
+    this.act(now, connection);
   }
 
   onClosed(_now: number, connection: PathCommands): void {
@@ -318,12 +326,13 @@ export class EndpointPathManager implements PathManager {
   }
 
   /** A6.06: nothing to join there, or a subflow leads there already, be it under another id. */
-  private isUseless(connection: PathCommands, announced: PeerAddress): boolean {
+  private isUseless(connection: PathCommands, memory: Memory, announced: PeerAddress): boolean {
     if (this.isOwn(connection, announced.address)) return true;
     const port = announced.port === 0 ? connection.initialPeerPort : announced.port;
-    return connection.paths.some(
-      (path) => !path.closed && path.peerPort === port && path.peer.equals(announced.address),
-    );
+    return connection.paths.some((path) => {
+      const leads = path.peerPort === port && path.peer.equals(announced.address);
+      return leads && !path.closed && !memory.leaving.has(path.id);
+    });
   }
 
   private extraSubflows(connection: PathCommands): number {
@@ -412,7 +421,7 @@ export class EndpointPathManager implements PathManager {
     for (const path of connection.paths) {
       // E2.18: no second subflow between the same addresses.
       const same = path.local.equals(endpoint.address) && path.peer.equals(target.address) && path.peerPort === port;
-      if (same && !path.closed) return false;
+      if (same && !path.closed && !memory.leaving.has(path.id)) return false;
     }
     if (this.extraSubflows(connection) >= this.subflowLimit) return false;
     const local = endpoint.address.equals(connection.initialLocal);

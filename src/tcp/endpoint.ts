@@ -184,7 +184,7 @@ export abstract class Endpoint {
   }
 
   /** Fills the addresses, ports and IP fields of a segment of this tuple and forgets its flags and options. */
-  protected address(out: Segment): void {
+  address(out: Segment): void {
     const { local, peer } = this.tuple;
     out.reset();
     out.family = local.family;
@@ -205,14 +205,14 @@ export abstract class Endpoint {
   }
 
   /** Encodes `out` around the `length` bytes of payload that stand in `packet`, and counts it. */
-  protected emit(out: Segment, packet: Packet, length: number, gsoSize: number): void {
+  emit(out: Segment, packet: Packet, length: number, gsoSize: number): void {
     packet.gsoSize = gsoSize;
     encodeSegment(out, packet, length, this.environment.checksumOffload);
     this.environment.counters.OutSegs += gsoSize > 0 ? Math.ceil(length / gsoSize) : 1;
   }
 
   /** TSval of now: milliseconds (RFC 7323 §5.4 wants 1 ms to 1 s). */
-  protected timestamp(now: number): number {
+  timestamp(now: number): number {
     return (Math.floor(now) + this.environment.timestampOffset) >>> 0;
   }
 }

@@ -1,7 +1,11 @@
-import { ConnectionEvent, type MptcpConnection } from '../mptcp/connection.ts';
+import { ConnectionEvent, MptcpConnection, type MptcpHost } from '../mptcp/connection.ts';
 import { FallbackReason } from '../mptcp/fallback.ts';
+import type { Key } from '../mptcp/keys.ts';
+import type { SchedulerFactory } from '../mptcp/seams.ts';
 import type { TcpConfig } from '../tcp/config.ts';
 import { type Endpoint, EndpointEvent, type Tuple } from '../tcp/endpoint.ts';
+import { ReceiveRing } from '../tcp/receive-ring.ts';
+import { SendQueue } from '../tcp/send-queue.ts';
 import type { TcpStream } from '../tcp/stream.ts';
 import { Handle, Ready } from './handle.ts';
 import type { Listener } from './listener.ts';
@@ -11,6 +15,11 @@ export interface ConnectionHost {
   readonly now: number;
   touch(connection: Connection): void;
   release(connection: Connection): void;
+}
+
+/** What the opening of a connection asks of the stack, for the connection and for itself. */
+export interface OpeningHost extends ConnectionHost, MptcpHost {
+  readonly scheduler: SchedulerFactory;
 }
 
 /**
@@ -37,6 +46,18 @@ export class Connection extends Handle {
     this.tuple = tuple;
     this.stream = stream;
     this.mptcp = mptcp;
+  }
+
+  /** A multipath connection without subflows, with queues and a scheduler of its own. */
+  static multipath(host: OpeningHost, key: Key, tuple: Tuple, serverSide: boolean, config: TcpConfig): Connection {
+    const mptcp = new MptcpConnection(host, key, tuple, {
+      sendQueue: new SendQueue(config.sendBuffer),
+      maximumSendBuffer: config.maximumSendBuffer,
+      ring: new ReceiveRing(config.receiveBuffer, config.maximumReceiveBuffer),
+      scheduler: host.scheduler(),
+      serverSide,
+    });
+    return new Connection(host, tuple, null, mptcp);
   }
 
   get isMultipath(): boolean {

@@ -1,0 +1,169 @@
+import { CapableRequest } from '../mptcp/request.ts';
+import type { TokenTable } from '../mptcp/tokens.ts';
+import type { TcpConnection } from '../tcp/connection.ts';
+import type { TcpCounters } from '../tcp/counters.ts';
+import { type Endpoint, EndpointEvent } from '../tcp/endpoint.ts';
+import type { Handshake } from '../tcp/handshake.ts';
+import { TimeWait } from '../tcp/time-wait.ts';
+import { Connection } from './connection.ts';
+import { Deadlines } from './deadlines.ts';
+import type { Demux } from './demux.ts';
+import type { Listeners } from './listeners.ts';
+import type { ReadyQueue } from './ready-queue.ts';
+import { TransmitQueue } from './transmit-queue.ts';
+
+/** Descriptions of broken invariants that are kept. */
+const DEFECTS = 32;
+
+/**
+ * The endpoints of a host: found by their tuple, woken at their deadline, asked in their turn. After everything that
+ * happens to one, `after` reads what it says and files it anew; multipath connections are only marked, and settled later
+ * (`Settlement`), once per burst and not once per segment.
+ */
+export class Endpoints {
+  readonly deadlines = new Deadlines();
+  readonly transmit = new TransmitQueue();
+  /** Descriptions of invariants that broke, the latest last: our defects, each closed one connection. */
+  readonly defects: string[] = [];
+
+  private readonly demux: Demux;
+  private readonly tokens: TokenTable<Connection>;
+  private readonly listeners: Listeners;
+  private readonly ready: ReadyQueue;
+  private readonly counters: TcpCounters;
+  private readonly maximumTimeWaits: number;
+  private timeWaits = 0;
+  private dirty: Connection[] = [];
+  private settling: Connection[] = [];
+
+  constructor(
+    demux: Demux,
+    tokens: TokenTable<Connection>,
+    listeners: Listeners,
+    ready: ReadyQueue,
+    counters: TcpCounters,
+    maximumTimeWaits: number,
+  ) {
+    this.demux = demux;
+    this.tokens = tokens;
+    this.listeners = listeners;
+    this.ready = ready;
+    this.counters = counters;
+    this.maximumTimeWaits = maximumTimeWaits;
+  }
+
+  /** A handshake begins on an interface; `owner` is null while it has no connection. */
+  adopt(now: number, handshake: Handshake, owner: Connection | null, interfaceId: number): void {
+    handshake.interfaceId = interfaceId;
+    handshake.owner = owner;
+    this.demux.insert(handshake);
+    this.after(now, handshake);
+  }
+
+  /** `next` takes the place of `previous`: the next life of the same tuple. */
+  replace(previous: Endpoint, next: Endpoint): void {
+    this.demux.remove(previous);
+    this.deadlines.remove(previous);
+    this.transmit.remove(previous);
+    next.interfaceId = previous.interfaceId;
+    this.demux.insert(next);
+  }
+
+  forget(endpoint: Endpoint): void {
+    this.demux.remove(endpoint);
+    this.deadlines.remove(endpoint);
+    this.transmit.remove(endpoint);
+    if (endpoint instanceof TimeWait) this.timeWaits--;
+  }
+
+  /** Something happened to `endpoint`: reads its events, files its deadline, queues it if it has something to send. */
+  after(now: number, endpoint: Endpoint): void {
+    const { events } = endpoint;
+    if (events !== 0) {
+      endpoint.events = 0;
+      if ((events & EndpointEvent.Failed) !== 0) this.onHandshakeFailed(endpoint as Handshake);
+      const { owner } = endpoint;
+      if (owner instanceof Connection && owner.stream !== null) {
+        owner.onEndpointEvents(endpoint, events);
+        if (owner.hasReady) this.ready.add(owner);
+      }
+      if ((events & EndpointEvent.TimeWait) !== 0) {
+        this.enterTimeWait(now, endpoint as TcpConnection);
+        return;
+      }
+    }
+    if (endpoint.invariant !== '') this.recordDefect(endpoint);
+    const { owner } = endpoint;
+    if (owner instanceof Connection && owner.mptcp !== null) this.markDirty(owner);
+    if (endpoint.isFinished) {
+      this.forget(endpoint);
+      return;
+    }
+    this.deadlines.update(endpoint);
+    if (endpoint.wantsTransmit) this.transmit.add(endpoint);
+  }
+
+  private onHandshakeFailed(handshake: Handshake): void {
+    if (this.listeners.end(handshake) === undefined) return;
+    if (handshake.extension instanceof CapableRequest) this.tokens.release(handshake.extension.localKey.token);
+  }
+
+  private enterTimeWait(now: number, endpoint: TcpConnection): void {
+    const { owner } = endpoint;
+    if (this.timeWaits >= this.maximumTimeWaits) {
+      this.counters.TCPTimeWaitOverflow++;
+      this.forget(endpoint);
+    } else {
+      const waiting = TimeWait.fromConnection(now, endpoint);
+      this.replace(endpoint, waiting);
+      this.timeWaits++;
+      this.after(now, waiting);
+    }
+    if (owner instanceof Connection && owner.mptcp !== null) this.markDirty(owner);
+  }
+
+  private recordDefect(endpoint: Endpoint): void {
+    this.defects.push(`${endpoint.tuple}: ${endpoint.invariant}`);
+    endpoint.invariant = '';
+    if (this.defects.length > DEFECTS) this.defects.shift();
+  }
+
+  /** A command or an event concerned `connection`. */
+  touch(now: number, connection: Connection): void {
+    if (connection.mptcp !== null) this.markDirty(connection);
+    else this.after(now, connection.stream!.endpoint);
+  }
+
+  /** Something concerned whoever `endpoint` belongs to. */
+  touchOwner(now: number, endpoint: Endpoint): void {
+    const { owner } = endpoint;
+    if (owner instanceof Connection && owner.mptcp !== null) this.markDirty(owner);
+    else this.after(now, endpoint);
+  }
+
+  /** Something concerned all connections. */
+  touchAll(now: number): void {
+    for (const endpoint of this.demux) this.touchOwner(now, endpoint);
+    // Between two subflows a connection has no endpoint (A10.06).
+    for (const connection of this.tokens.owners()) this.markDirty(connection);
+  }
+
+  /** A multipath connection is settled before the next output. */
+  markDirty(connection: Connection): void {
+    if (connection.dirty) return;
+    connection.dirty = true;
+    this.dirty.push(connection);
+  }
+
+  get hasDirty(): boolean {
+    return this.dirty.length > 0;
+  }
+
+  /** The multipath connections to settle now; the caller empties the list before it asks again. */
+  takeDirty(): Connection[] {
+    const batch = this.dirty;
+    this.dirty = this.settling;
+    this.settling = batch;
+    return batch;
+  }
+}

@@ -109,21 +109,42 @@ export class Announcements {
     this.echoes.push({ id, address, port });
   }
 
-  /** The peer echoed one of ours. True when it was waiting for that. */
-  onEcho(id: number, address: Address): boolean {
+  /** The peer echoed one of ours. */
+  onEcho(now: number, id: number, address: Address): void {
     const entry = this.announced.find((candidate) => candidate.id === id && candidate.address.equals(address));
-    if (entry === undefined || entry.echoed) return false;
+    if (entry === undefined || entry.echoed) return;
     entry.echoed = true;
     entry.wanted = false;
     entry.deadline = Number.POSITIVE_INFINITY;
     this.refreshDeadline();
+    this.settle(now, id, true);
+  }
+
+  private settle(now: number, id: number, echoed: boolean): void {
+    this.connection.host.pathManager.onAnnouncementSettled(now, this.connection, id, echoed);
+  }
+
+  /** A signal may ride on `subflow`: it is one that stays, if any does, and of these one that is alive (A6.15). */
+  private carries(subflow: Subflow): boolean {
+    const rank = subflow.signalRank;
+    if (rank === 0) return false;
+    for (const other of this.connection.subflows) if (other !== subflow && other.signalRank > rank) return false;
     return true;
+  }
+
+  /** Has a subflow that may carry them say what waits to be said. */
+  demand(now: number): void {
+    for (const subflow of this.connection.subflows) {
+      if (!this.carries(subflow)) continue;
+      subflow.tcp?.demandAcknowledgment(now);
+      return;
+    }
   }
 
   /** A pure ACK on `subflow` would have something to say. */
   wants(subflow: Subflow): boolean {
     if (this.echoes.length === 0 && this.removals.length === 0 && !this.wantsAnnounce()) return false;
-    return this.connection.carriesSignals(subflow);
+    return this.carries(subflow);
   }
 
   private wantsAnnounce(): boolean {
@@ -134,7 +155,7 @@ export class Announcements {
   /** Puts an echo or an announcement, alone, on a pure ACK. False when there is none. */
   write(now: number, subflow: Subflow, options: MptcpOptions, room: number): boolean {
     if (this.echoes.length === 0 && !this.wantsAnnounce()) return false;
-    if (!this.connection.carriesSignals(subflow)) return false;
+    if (!this.carries(subflow)) return false;
     const { counters } = this.connection;
     while (this.echoes.length > 0) {
       const entry = this.echoes.shift()!;
@@ -162,7 +183,7 @@ export class Announcements {
       options.addHmacLow = word(entry.hmac, 4);
       counters.AddAddrTx++;
       entry.attempts++;
-      const base = this.connection.announceTimeout;
+      const base = this.timeout;
       entry.deadline = base > 0 ? now + base * 2 ** (entry.attempts - 1) : Number.POSITIVE_INFINITY;
       this.refreshDeadline();
       return true;
@@ -172,24 +193,29 @@ export class Announcements {
 
   /** Adds a REMOVE_ADDR beside what else the segment says. */
   writeRemoval(subflow: Subflow, options: MptcpOptions): void {
-    if (this.removals.length === 0 || !this.connection.carriesSignals(subflow)) return;
+    if (this.removals.length === 0 || !this.carries(subflow)) return;
     const count = Math.min(this.removals.length, REMOVALS);
     options.present |= Mptcp.RemoveAddress;
     options.removeCount = count;
     for (let index = 0; index < count; index++) options.removeIds[index] = this.removals[index]!;
     this.removals.splice(0, count);
     this.connection.counters.RmAddrTx++;
-    this.connection.onWithdrawn();
+    if (this.connection.group.hasEndings) this.connection.wantsUpdate = true;
   }
 
+  /** A timer of the connection fired, of this or of another part. */
   onTimeout(now: number): void {
-    if (now < this.deadline) return;
+    if (now >= this.deadline) this.expire(now);
+    if (this.deadline !== Number.POSITIVE_INFINITY) this.demand(now);
+  }
+
+  private expire(now: number): void {
     for (const entry of this.announced) {
       if (entry.deadline > now) continue;
       entry.deadline = Number.POSITIVE_INFINITY;
       if (entry.attempts > RETRIES || entry.tooLong) {
         if (!entry.tooLong) this.connection.counters.AddAddrTimeout++;
-        this.connection.onAnnouncementSettled(now, entry.id, false);
+        this.settle(now, entry.id, false);
       } else {
         entry.wanted = true;
       }
@@ -202,6 +228,12 @@ export class Announcements {
     this.echoes.length = 0;
     this.removals.length = 0;
     this.deadline = Number.POSITIVE_INFINITY;
+  }
+
+  /** Retransmission base in ms (A6.04): the largest subflow RTO, at most the configured time; 0: never. */
+  private get timeout(): number {
+    const { config, group } = this.connection;
+    return config.addAddrTimeout === 0 ? 0 : Math.min(config.addAddrTimeout, group.largestRto);
   }
 
   private fill(options: MptcpOptions, entry: Echo, echo: boolean): void {

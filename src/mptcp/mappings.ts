@@ -6,6 +6,9 @@
 /** Fields of one mapping in the ring. */
 const FIELDS = 5;
 
+/** RFC 8684 §3.3: the length field has 16 bits; Linux maps about this much at once (A5.30). */
+export const MAXIMUM_MAPPING = 65_535 - 200;
+
 /** Index meaning "no mapping". */
 export const NO_MAPPING = -1;
 

@@ -1,33 +1,21 @@
 import type { TcpConnection } from '../tcp/connection.ts';
 import type { ByteSink, ByteSource, Extension } from '../tcp/seams.ts';
 import { Verdict } from '../tcp/seams.ts';
-import { Address } from '../wire/address.ts';
+import type { Address } from '../wire/address.ts';
 import { fold, sum } from '../wire/checksum.ts';
 import { Capable, Dss, Mptcp, type MptcpOptions, ResetReason } from '../wire/mptcp-options.ts';
 import type { Packet } from '../wire/packet.ts';
 import { Flag, type Segment } from '../wire/segment.ts';
 import type { MptcpConnection } from './connection.ts';
+import { ConnectionEvent } from './connection-event.ts';
 import { FallbackReason } from './fallback.ts';
-import { equalConstantTime, joinHmac, word } from './keys.ts';
-import { Mappings, NO_MAPPING } from './mappings.ts';
+import { equalConstantTime, joinHmac } from './keys.ts';
+import { MAXIMUM_MAPPING, Mappings, NO_MAPPING } from './mappings.ts';
+import { Ending, Phase } from './phase.ts';
 import type { PathView } from './seams.ts';
 import { SubflowPicture } from './subflow-picture.ts';
 
-/** The life of a subflow, moved forward only. */
-export const Phase = {
-  /** TCP's handshake is under way. */
-  Connecting: 0,
-  /** TCP is established; RFC 8684 §3.1, §3.2 do not yet allow to rely on it (A2.09, A4.08). */
-  Unproven: 1,
-  /** Fully established. */
-  Proven: 2,
-  /** FIN sent or aborted: no new data. */
-  Closing: 3,
-  Closed: 4,
-} as const;
-
-/** How a subflow is to end, carried out by `MptcpConnection.update`; the stronger wins. */
-export const Ending = { None: 0, Shutdown: 1, Abort: 2 } as const;
+export { Ending, Phase };
 
 /** What of a handshake or a connection a subflow's ending needs. */
 export interface Abortable {
@@ -179,12 +167,22 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     return this.phase === Phase.Unproven && !this.joined;
   }
 
+  /** How well it carries signals, from 0: not at all, over 1: it is ending, to 3. */
+  get signalRank(): number {
+    if (this.phase === Phase.Closing) return 1;
+    // A server may speak on its initial subflow as soon as the third ACK is there.
+    const early = this.phase === Phase.Unproven && !this.active && !this.joined;
+    if (this.phase !== Phase.Proven && !early) return 0;
+    if (this.ending !== Ending.None) return 1;
+    return this.lossy || this.stale ? 2 : 3;
+  }
+
   // ---------------------------------------------------------------------------------------------- ByteSource
 
   /** Maps `length` bytes of data from `dataStart` to the end of this subflow. */
   map(dataStart: number, length: number, reinjection: boolean): void {
     const last = this.sent.count - 1;
-    const fin = dataStart + length === this.connection.finOffset && !this.connection.fallenBack;
+    const fin = dataStart + length === this.connection.sender.finOffset && !this.connection.fallenBack;
     const nxt = this.tcp!.sender.nxt;
     if (
       last >= 0 &&
@@ -221,7 +219,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       const mapping = this.sent.find(from);
       const inside = from - this.sent.subflowStart(mapping);
       const count = Math.min(left, this.sent.length(mapping) - inside);
-      this.connection.sendQueue.copyTo(this.sent.dataStart(mapping) + inside, count, target, to);
+      this.connection.sender.queue.copyTo(this.sent.dataStart(mapping) + inside, count, target, to);
       from += count;
       to += count;
       left -= count;
@@ -233,13 +231,13 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       const mapping = this.sent.find(offset - 1);
       if (mapping !== NO_MAPPING) {
         const acknowledged = this.sent.dataStart(mapping) + (offset - this.sent.subflowStart(mapping));
-        this.connection.onPlainAcknowledged(now, acknowledged);
+        this.connection.sender.onPlainAcknowledged(acknowledged);
       }
     }
     this.acknowledged = offset;
     this.forget();
     if (this.own !== null && offset >= this.ownStart + this.own.length) this.own = null;
-    this.connection.onSubflowReleased(now);
+    this.connection.sender.release(now);
   }
 
   /**
@@ -247,8 +245,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
    * before they count as data: until the DATA_ACK it is to be known what went here (RFC 8684 §3.3.6, A9.12).
    */
   forget(): void {
-    const { sendUna, fallenBack } = this.connection;
-    this.sent.releaseBelow(this.acknowledged, fallenBack ? Number.POSITIVE_INFINITY : sendUna);
+    const { sender, fallenBack } = this.connection;
+    this.sent.releaseBelow(this.acknowledged, fallenBack ? Number.POSITIVE_INFINITY : sender.una);
     if (this.sent.count === 0) this.unordered = false;
   }
 
@@ -355,10 +353,10 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       }
       return;
     }
-    if (!connection.offersCapable(attempt)) return;
+    if (!connection.negotiation.offersCapable(attempt)) return;
     options.present |= Mptcp.CapableSyn;
     options.version = 1;
-    options.capableFlags = connection.offeredFlags;
+    options.capableFlags = connection.negotiation.offeredFlags;
     if (attempt === 0) connection.counters.MPCapableSYNTX++;
   }
 
@@ -368,7 +366,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     const options = segment.mptcp;
     const { connection } = this;
     const { counters } = connection;
-    if (!this.joined) return connection.onCapableSynAck(now, segment);
+    if (!this.joined) return connection.negotiation.onSynAck(segment);
     if (this.active) {
       // RFC 8684 §3.2: the SYN/ACK of a join without MP_JOIN, or with a wrong HMAC, is answered with a RST.
       if ((options.present & Mptcp.JoinSynAck) === 0) {
@@ -448,7 +446,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     if (this.joinAckAttempts >= JOIN_ACK_ATTEMPTS) {
       this.deadline = Number.POSITIVE_INFINITY;
       this.setReset(ResetReason.Unspecified, true);
-      this.connection.giveUp(now, this);
+      this.connection.group.end(this, Ending.Abort);
       return;
     }
     this.deadline = Number.POSITIVE_INFINITY;
@@ -460,7 +458,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   get overhead(): number {
     if (this.connection.fallenBack) return 0;
     // DATA_ACK of 4 or 8 bytes, DSN of 8, subflow sequence, length, checksum or padding (A1.19, A1.20).
-    return this.connection.peerUses64 ? 28 : 24;
+    return this.connection.receiver.peerUses64 ? 28 : 24;
   }
 
   get wantsAcknowledgment(): boolean {
@@ -512,8 +510,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     options.dssFlags = Dss.Map | Dss.Map64;
     this.writeDataAck(options);
     const dataStart = this.sent.dataStart(mapping);
-    options.dataSequenceHigh = connection.sendSpace.toWireHigh(dataStart);
-    options.dataSequenceLow = connection.sendSpace.toWireLow(dataStart);
+    options.dataSequenceHigh = connection.sender.space.toWireHigh(dataStart);
+    options.dataSequenceLow = connection.sender.space.toWireLow(dataStart);
     options.subflowSequence = this.sent.subflowStart(mapping);
     options.dataLength = this.sent.length(mapping);
     if (this.sent.fin(mapping)) {
@@ -541,8 +539,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
         const dataStart = this.sent.dataStart(mapping) + (offset - this.sent.subflowStart(mapping));
         options.present |= Mptcp.Dss;
         options.dssFlags = Dss.Map | Dss.Map64;
-        options.dataSequenceHigh = connection.sendSpace.toWireHigh(dataStart);
-        options.dataSequenceLow = connection.sendSpace.toWireLow(dataStart);
+        options.dataSequenceHigh = connection.sender.space.toWireHigh(dataStart);
+        options.dataSequenceLow = connection.sender.space.toWireLow(dataStart);
         options.subflowSequence = offset;
         options.dataLength = 0;
         options.hasChecksum = connection.checksums;
@@ -602,11 +600,11 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     this.wantsHandshakeAck = false;
     if (this.wantsDataFin) {
       this.wantsDataFin = false;
-      if (connection.finOffset !== Number.POSITIVE_INFINITY) {
+      if (connection.sender.finOffset !== Number.POSITIVE_INFINITY) {
         // RFC 8684 §3.3.3: a DATA_FIN without data has subflow sequence number 0 and length 1.
         options.dssFlags |= Dss.Map | Dss.Map64 | Dss.Fin;
-        options.dataSequenceHigh = connection.sendSpace.toWireHigh(connection.finOffset);
-        options.dataSequenceLow = connection.sendSpace.toWireLow(connection.finOffset);
+        options.dataSequenceHigh = connection.sender.space.toWireHigh(connection.sender.finOffset);
+        options.dataSequenceLow = connection.sender.space.toWireLow(connection.sender.finOffset);
         options.subflowSequence = 0;
         options.dataLength = 1;
         options.hasChecksum = connection.checksums;
@@ -642,15 +640,15 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   private writeDataAck(options: MptcpOptions): void {
     const { connection } = this;
-    if (connection.receiveSpace === null) return;
-    const next = connection.receiveNext;
+    if (connection.receiver.space === null) return;
+    const next = connection.receiver.next;
     options.dssFlags |= Dss.Ack;
     // A5.10: a peer that sends 64-bit DSNs is answered with 64-bit DATA_ACKs (RFC 8684 §3.3.1).
-    if (connection.peerUses64) {
+    if (connection.receiver.peerUses64) {
       options.dssFlags |= Dss.Ack64;
-      options.dataAckHigh = connection.receiveSpace.toWireHigh(next);
+      options.dataAckHigh = connection.receiver.space.toWireHigh(next);
     }
-    options.dataAckLow = connection.receiveSpace.toWireLow(next);
+    options.dataAckLow = connection.receiver.space.toWireLow(next);
   }
 
   /** The checksum of a whole mapping, computed once: it is the same on each of its segments (A5.20). */
@@ -659,8 +657,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     if (!options.hasChecksum) return;
     if ((options.present & Mptcp.CapableData) !== 0) {
       const first = this.sent.dataStart(mapping);
-      options.dataSequenceHigh = this.connection.sendSpace.toWireHigh(first);
-      options.dataSequenceLow = this.connection.sendSpace.toWireLow(first);
+      options.dataSequenceHigh = this.connection.sender.space.toWireHigh(first);
+      options.dataSequenceLow = this.connection.sender.space.toWireLow(first);
       options.subflowSequence = 1;
     }
     let payload = this.sent.note(mapping);
@@ -700,7 +698,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     if (!Number.isNaN(this.plainShift)) return this.receivePlain(now, segment);
     this.bare = segment.mptcp.present === 0;
     if (this.lossy) this.onPathAlive(now);
-    this.connection.onSubflowHeard();
+    if (this.connection.sender.hasWaiting) this.connection.wantsUpdate = true;
     const options = segment.mptcp;
     const present = options.present;
     let verdict: number = (present & SIGNALS) !== 0 ? Verdict.NotDuplicate : Verdict.Accept;
@@ -732,8 +730,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   /** After fallback the stream is TCP's; options are ignored (A8.19). */
   private receivePlain(now: number, segment: Segment): number {
     const { connection } = this;
-    connection.onPlainWindow(now);
-    if ((segment.mptcp.present & Mptcp.Fail) !== 0) connection.onFail(now, this);
+    connection.wantsUpdate = true;
+    if ((segment.mptcp.present & Mptcp.Fail) !== 0) connection.fallback.onFail(now, this);
     return Verdict.Accept;
   }
 
@@ -780,12 +778,12 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   /** A8.08, A8.10: the initial subflow carries no MPTCP; with others at work that is the end of it alone. */
   private fallBackUnproven(now: number): number {
     const { connection } = this;
-    if (!connection.mayFallBack(this)) {
+    if (!connection.fallback.isPossible(this)) {
       connection.counters.FallbackFailed++;
       return this.fail(now, ResetReason.Middlebox);
     }
     connection.counters.MPCapableDataFallback++;
-    connection.fallBack(now, FallbackReason.FirstData);
+    connection.fallback.enter(now, FallbackReason.FirstData);
     return Verdict.Accept;
   }
 
@@ -802,14 +800,15 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     if ((present & Mptcp.FastClose) !== 0 && connection.onFastClose(now, options)) {
       return Verdict.Reset | Verdict.IgnorePayload;
     }
-    if ((present & Mptcp.AddAddress) !== 0) connection.onAddAddress(now, this, options);
-    if ((present & Mptcp.RemoveAddress) !== 0) connection.onRemoveAddress(now, options);
+    if ((present & Mptcp.AddAddress) !== 0) connection.peers.onAddAddress(now, this, options);
+    if ((present & Mptcp.RemoveAddress) !== 0) connection.peers.onRemoveAddress(now, options);
     if ((present & Mptcp.Priority) !== 0) {
       connection.counters.MPPrioRx++;
       this.peerBackup = options.priorityBackup;
-      connection.onPriority(now, this);
+      connection.wantsUpdate = true;
+      connection.events |= ConnectionEvent.SubflowsChanged;
     }
-    if ((present & Mptcp.Fail) !== 0) connection.onFail(now, this);
+    if ((present & Mptcp.Fail) !== 0) connection.fallback.onFail(now, this);
     if ((present & Mptcp.JoinAck) !== 0 && this.joined && !this.active) return Verdict.AcknowledgeNow;
     return Verdict.Accept;
   }
@@ -819,15 +818,15 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     const options = segment.mptcp;
     const ack =
       (options.dssFlags & Dss.Ack64) !== 0
-        ? connection.sendSpace.fromWire64(options.dataAckHigh, options.dataAckLow)
-        : connection.sendSpace.fromWire32(options.dataAckLow, connection.sendUna);
-    connection.onDataAck(now, ack, segment.scaledWindow);
+        ? connection.sender.space.fromWire64(options.dataAckHigh, options.dataAckLow)
+        : connection.sender.space.fromWire32(options.dataAckLow, connection.sender.una);
+    connection.sender.onDataAck(now, ack, segment.scaledWindow);
   }
 
   private onCapableData(now: number, segment: Segment): number {
     const { connection } = this;
     const options = segment.mptcp;
-    connection.peerUses64 = true;
+    connection.receiver.peerUses64 = true;
     if (options.hasChecksum !== connection.checksums) return this.fail(now, ResetReason.MptcpSpecific);
     return this.addMapping(now, segment, 1, 1, options.dataLength);
   }
@@ -835,18 +834,18 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   private onMapping(now: number, segment: Segment): number {
     const { connection } = this;
     const options = segment.mptcp;
-    const { receiveSpace } = connection;
+    const { space: receiveSpace } = connection.receiver;
     if (receiveSpace === null) return Verdict.Accept;
     let dataStart: number;
     if ((options.dssFlags & Dss.Map64) !== 0) {
-      connection.peerUses64 = true;
+      connection.receiver.peerUses64 = true;
       dataStart = receiveSpace.fromWire64(options.dataSequenceHigh, options.dataSequenceLow);
       if (Number.isNaN(dataStart)) {
         connection.counters.NoDSSInWindow++;
         return Verdict.IgnorePayload;
       }
     } else {
-      dataStart = receiveSpace.fromWire32(options.dataSequenceLow, connection.receiveNext);
+      dataStart = receiveSpace.fromWire32(options.dataSequenceLow, connection.receiver.next);
     }
     let length = options.dataLength;
     if (length === 0) {
@@ -857,11 +856,11 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
         return Verdict.IgnorePayload;
       }
       connection.counters.InfiniteMapRx++;
-      if (!connection.mayFallBack(this)) {
+      if (!connection.fallback.isPossible(this)) {
         connection.counters.FallbackFailed++;
         return this.fail(now, ResetReason.Middlebox);
       }
-      connection.onInfiniteMapping(now);
+      connection.fallback.onInfiniteMapping(now);
       return Verdict.Accept;
     }
     // A1.24: a checksum where none was negotiated, or none where one was: RFC 8684 §3.3.1 leaves no way on.
@@ -872,7 +871,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
         connection.counters.DataCsumErr++;
         return Verdict.Accept;
       }
-      connection.onDataFin(now, this, dataStart + length);
+      connection.receiver.onDataFin(now, this, dataStart + length);
     }
     if (length === 0) return Verdict.Accept;
     return this.addMapping(now, segment, options.subflowSequence, dataStart, length);
@@ -894,7 +893,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       return Verdict.IgnorePayload;
     }
     // Data and subflow offsets of the initial subflow agree until something came twice or went elsewhere.
-    if (dataStart !== subflowStart) connection.barFallback();
+    if (dataStart !== subflowStart) connection.fallback.bar();
     if (connection.checksums) return this.addChecked(now, segment, subflowStart, dataStart, length);
     if (this.received.insert(subflowStart, dataStart, length) === NO_MAPPING) {
       connection.counters.DSSNotMatching++;
@@ -924,8 +923,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       return this.corrupt(now);
     }
     const header = pseudoSum(
-      connection.receiveSpace!.toWireHigh(dataStart),
-      connection.receiveSpace!.toWireLow(dataStart),
+      connection.receiver.space!.toWireHigh(dataStart),
+      connection.receiver.space!.toWireLow(dataStart),
       subflowStart,
       options.dataLength,
     );
@@ -936,9 +935,9 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   /** A8.13: a mapping that cannot be true: plain TCP while that is possible, a reset of this subflow otherwise. */
   private corrupt(now: number): number {
     const { connection } = this;
-    if (connection.mayFallBack(this)) {
+    if (connection.fallback.isPossible(this)) {
       connection.counters.DSSCorruptionFallback++;
-      connection.fallBack(now, FallbackReason.Corruption);
+      connection.fallback.enter(now, FallbackReason.Corruption);
       return Verdict.Accept;
     }
     connection.counters.DSSCorruptionReset++;
@@ -957,9 +956,9 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       connection.counters.UnmappedAhead++;
       return Verdict.IgnorePayload;
     }
-    if (connection.mayFallBack(this)) {
+    if (connection.fallback.isPossible(this)) {
       connection.counters.DssFallback++;
-      connection.fallBack(now, FallbackReason.NoMapping);
+      connection.fallback.enter(now, FallbackReason.NoMapping);
       return Verdict.Accept;
     }
     connection.counters.FallbackFailed++;
@@ -978,7 +977,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     const { connection } = this;
     this.bytesReceived += length;
     if (!Number.isNaN(this.plainShift)) {
-      return connection.onData(now, this, offset + this.plainShift, bytes, start, length);
+      return connection.receiver.onData(now, offset + this.plainShift, bytes, start, length);
     }
     let done = 0;
     while (done < length) {
@@ -994,9 +993,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
         this.stage(now, at, bytes, start + done, count);
         done += count;
       } else {
-        const taken = connection.onData(
+        const taken = connection.receiver.onData(
           now,
-          this,
           this.received.dataStart(mapping) + inside,
           bytes,
           start + done,
@@ -1018,17 +1016,17 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       if (staging.missing > 0) return;
       this.staging.delete(begin);
       if (staging.isRight) {
-        this.connection.onData(now, this, staging.dataStart, staging.bytes, 0, staging.bytes.length);
+        this.connection.receiver.onData(now, staging.dataStart, staging.bytes, 0, staging.bytes.length);
       } else {
-        this.connection.onChecksumFailure(now, this, staging.dataStart, staging.bytes);
+        this.connection.fallback.onChecksumFailure(now, this, staging.dataStart, staging.bytes);
       }
       return;
     }
   }
 
-  advance(now: number, offset: number): void {
+  advance(_now: number, offset: number): void {
     this.received.releaseBelow(offset, Number.POSITIVE_INFINITY);
-    if (offset > 1 && this.connection.fallenBack) this.connection.onPlainWindow(now);
+    if (offset > 1 && this.connection.fallenBack) this.connection.wantsUpdate = true;
   }
 
   /** RFC 8684 §3.3.1: one receive window for all subflows, until fallback leaves one. */
@@ -1037,7 +1035,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   }
 
   window(_next: number): number {
-    return this.connection.receiveWindow;
+    return this.connection.receiver.window;
   }
 
   // ---------------------------------------------------------------------------------------------- fallback
@@ -1051,7 +1049,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   enterPlain(now: number, announce: boolean, keepsMappings: boolean): void {
     if (Number.isNaN(this.plainShift)) {
       this.deliverStaged(now);
-      this.plainShift = this.connection.receiveNext - this.tcp!.receiver.nxt;
+      this.plainShift = this.connection.receiver.next - this.tcp!.receiver.nxt;
     }
     this.staging.clear();
     this.phase = Math.max(this.phase, Phase.Proven);
@@ -1071,7 +1069,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     const { nxt } = this.tcp!.receiver;
     for (const [begin, staging] of this.staging) {
       const here = Math.min(staging.bytes.length, nxt - begin);
-      if (here > 0) this.connection.onData(now, this, staging.dataStart, staging.bytes, 0, here);
+      if (here > 0) this.connection.receiver.onData(now, staging.dataStart, staging.bytes, 0, here);
     }
   }
 
@@ -1082,8 +1080,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   /** Sends MP_FAIL on the next ACK. */
   sendFail(dataOffset: number): void {
-    this.failHigh = this.connection.receiveSpace!.toWireHigh(dataOffset);
-    this.failLow = this.connection.receiveSpace!.toWireLow(dataOffset);
+    this.failHigh = this.connection.receiver.space!.toWireHigh(dataOffset);
+    this.failLow = this.connection.receiver.space!.toWireLow(dataOffset);
   }
 
   /** The RST that follows carries MP_FAIL for `dataOffset`. */
@@ -1100,9 +1098,9 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     const { connection } = this;
     // RFC 8684 §3.7: "if an ACK is received for data (not just for the SYN) without a DSS option containing a Data ACK",
     // the path does not carry MPTCP, although its options once came through the other way (A8.08, A8.26).
-    if (this.bare && una > 1 && this.end > 1 && connection.sendUna === 1 && connection.mayFallBack(this)) {
+    if (this.bare && una > 1 && this.end > 1 && connection.sender.una === 1 && connection.fallback.isPossible(this)) {
       connection.counters.MPCapableDataFallback++;
-      connection.fallBack(now, FallbackReason.FirstData);
+      connection.fallback.enter(now, FallbackReason.FirstData);
     }
     this.lossy = false;
     this.staleCount = 0;
@@ -1110,7 +1108,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       this.stale = false;
       this.connection.counters.SubflowRecover++;
     }
-    this.connection.onSubflowProgress(now, this);
+    this.connection.wantsUpdate = true;
   }
 
   /** Something came from the peer, or the link below came up. With nothing in flight no acknowledgment will follow. */
@@ -1133,12 +1131,12 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       this.resetReason = options.resetReason;
       this.resetFlags = options.resetFlags;
     }
-    if ((options.present & Mptcp.Fail) !== 0) connection.onFail(now, this);
+    if ((options.present & Mptcp.Fail) !== 0) connection.fallback.onFail(now, this);
     if ((options.present & Mptcp.FastClose) !== 0) connection.onFastClose(now, options);
   }
 
   onPeerFin(now: number, _offset: number): void {
-    this.connection.onSubflowPeerFin(now, this);
+    if (this.connection.fallenBack) this.connection.receiver.finish(now);
   }
 
   onClosed(now: number, reason: number): void {
@@ -1192,19 +1190,6 @@ export function pseudoChecksum(options: MptcpOptions, payload: number): number {
     pseudoSum(options.dataSequenceHigh, options.dataSequenceLow, options.subflowSequence, options.dataLength) + payload;
   return ~fold(total) & 0xffff;
 }
-
-/** The address in a received ADD_ADDR. */
-export function announcedAddress(options: MptcpOptions): Address {
-  return new Address(options.addFamily, options.add0, options.add1, options.add2, options.add3);
-}
-
-/** The rightmost half of the HMAC in a received ADD_ADDR equals `expected` (8 bytes). */
-export function announcedHmacIs(options: MptcpOptions, expected: Uint8Array): boolean {
-  return ((options.addHmacHigh ^ word(expected, 0)) | (options.addHmacLow ^ word(expected, 4))) === 0;
-}
-
-/** RFC 8684 §3.3: the length field has 16 bits; Linux maps about this much at once (A5.30). */
-export const MAXIMUM_MAPPING = 65_535 - 200;
 
 const SIGNALS =
   Mptcp.AddAddress |

@@ -96,7 +96,7 @@ export class StackInvariants {
       assert.ok(mptcp.sendUna >= seen.una, 'the data acknowledged went back');
     }
     this.seen.set(mptcp, { nxt: mptcp.receiveNext, edge: 0, una: mptcp.sendUna });
-    const outOfOrder = mptcp['outOfOrder'];
+    const outOfOrder = mptcp.receiver['outOfOrder'];
     assert.ok(outOfOrder.total <= ring.limit, `${outOfOrder.total} bytes out of order`);
     assert.ok(
       outOfOrder.count === 0 || outOfOrder.start(0) > mptcp.receiveNext,

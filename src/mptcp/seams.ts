@@ -140,6 +140,8 @@ export interface PathManager {
   onClosed(now: number, connection: PathCommands): void;
   /** May a join that arrived be accepted? The MP_TCPRST reason otherwise goes out with a RST (A4.04). */
   acceptsJoin(now: number, connection: PathCommands, local: Address, localPort: number): boolean;
+  /** Whether nothing but joins may come to a local address and port where nobody listens: it is an endpoint's (E1.11). */
+  awaitsJoins(local: Address, localPort: number): boolean;
   /** The id of a local address in joins we answer (A4.12), and whether we ask for it to be a backup. */
   localId(connection: PathCommands, local: Address): number;
   localBackup(connection: PathCommands, local: Address): boolean;

@@ -124,7 +124,10 @@ export class ActiveOpens {
     const { config, counters, pathManager } = this.host;
     const route = this.interfaces.route(request.peer, request.local);
     if (route === undefined) {
-      counters.MPJoinSynTxBindErr++;
+      // As Linux: an address that is not here cannot be bound; from one that is, nothing leads there.
+      const isOurs = request.local === undefined || this.interfaces.owner(request.local) !== undefined;
+      if (isOurs) counters.MPJoinSynTxConnectErr++;
+      else counters.MPJoinSynTxBindErr++;
       return;
     }
     if (mptcp.halfOpenJoins >= config.maximumHalfOpenJoins) {

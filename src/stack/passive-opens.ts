@@ -79,7 +79,7 @@ export class PassiveOpens {
     }
     const listener = this.listeners.find(local, segment.destinationPort);
     if (listener === undefined) {
-      this.replies.reset(segment, arrival.id, -1);
+      this.refuseOpen(arrival, tuple, segment);
       return;
     }
     if (listener.isCrowded) {
@@ -101,6 +101,18 @@ export class PassiveOpens {
     const handshake = Handshake.accept(now, environment, tuple, sequence, extension, segment);
     this.listeners.begin(handshake, listener);
     this.endpoints.adopt(now, handshake, null, arrival.id);
+  }
+
+  /** RFC 9293 §3.10.7.1: where nobody listens a SYN draws a RST. A port that was announced for joins has a reason to give. */
+  private refuseOpen(arrival: Interface, tuple: Tuple, segment: Segment): void {
+    const { counters, pathManager } = this.host;
+    const isCapable = usableCapable(segment.mptcp, Mptcp.CapableSyn);
+    if (!isCapable || !pathManager.awaitsJoins(tuple.local, tuple.localPort)) {
+      this.replies.reset(segment, arrival.id, -1);
+      return;
+    }
+    counters.MPCapableEndpAttempt++;
+    this.refuse(segment, arrival, ResetReason.Prohibited);
   }
 
   private onJoinSyn(now: number, arrival: Interface, tuple: Tuple, segment: Segment): void {
@@ -151,7 +163,7 @@ export class PassiveOpens {
     this.endpoints.adopt(now, handshake, connection, arrival.id);
   }
 
-  /** Answers a join by a RST with `reason`, for MP_TCPRST. */
+  /** Answers a SYN by a RST with `reason`, for MP_TCPRST. */
   private refuse(segment: Segment, arrival: Interface, reason: number): void {
     this.replies.reset(segment, arrival.id, reason);
     this.host.counters.MPRstTx++;

@@ -77,6 +77,17 @@ for (const role of ROLES) {
     },
   );
 
+  interop(`E1.11 H1.09 ${role.title}: a port announced for joins takes no new connection`, { paths: 2 }, async (s) => {
+    const [from, to] = role.of(s);
+    await to.addEndpoint(1, { signal: true, port: 5998 });
+    const { client, server } = await s.connect(from, to);
+    await s.subflows(2, client, server);
+    const attempt = from.child.call('connect', { protocol: 'mptcp', host: to.address(1), port: 5998 });
+    await assert.rejects(attempt, { code: 'ECONNREFUSED' });
+    await s.close(client, server);
+    await to.counts({ MPCapableEndpAttempt: 1 });
+  });
+
   for (const [first, second] of [
     [4, 6],
     [6, 4],

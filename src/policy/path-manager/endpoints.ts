@@ -258,6 +258,10 @@ export class EndpointPathManager implements PathManager {
     return this.extraSubflows(connection) <= this.subflowLimit;
   }
 
+  awaitsJoins(local: Address, localPort: number): boolean {
+    return this.list.some((entry) => entry.signal && entry.port === localPort && entry.address.equals(local));
+  }
+
   localId(connection: PathCommands, local: Address): number {
     if (local.equals(connection.initialLocal) && this.memories.get(connection)?.initialGone !== true) return 0;
     const known = this.list.find((entry) => entry.address.equals(local));

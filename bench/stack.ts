@@ -175,9 +175,14 @@ function idle(multipath: boolean): void {
   }
   for (const host of pair.hosts) while (host.pollReady() >= 0);
   collect();
+  const taken = memory() - before;
+  // Also keeps them from being collected before they were counted.
+  for (const host of pair.hosts) {
+    if (host.endpointCount < idleCount) throw new Error(`${host.endpointCount} of ${idleCount} connections are open`);
+  }
   report(
     `bytes per idle connection end, ${multipath ? 'MPTCP' : 'TCP'}, ${idleCount} connections`,
-    (memory() - before) / (2 * idleCount),
+    taken / (2 * idleCount),
     'B',
   );
 }

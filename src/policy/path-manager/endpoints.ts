@@ -1,6 +1,7 @@
 import type { PathCommands, PathManager, PathView, PeerAddress } from '../../mptcp/seams.ts';
 import type { Address } from '../../wire/address.ts';
 import { ResetReason } from '../../wire/mptcp-options.ts';
+import { Few } from './few.ts';
 
 /** One of our addresses and what it is for: Linux's endpoint (E1.01 to E1.08). */
 export interface Endpoint {
@@ -51,16 +52,16 @@ const INITIAL = 1;
 /** What this manager remembers of one connection. */
 interface Memory {
   /** Endpoints that were tried as a source or announced (E2.20). */
-  readonly tried: Set<number>;
-  readonly announced: Set<number>;
+  readonly tried: Few<number>;
+  readonly announced: Few<number>;
   /** Peer addresses of which subflows were made (E1.14). */
-  readonly accepted: Set<number>;
+  readonly accepted: Few<number>;
   /** Pairs already asked for, "local id/peer id" (E2.18). */
-  readonly pairs: Set<string>;
+  readonly pairs: Few<string>;
   /** The announcement that waits for its echo. */
   waiting: number;
   /** Paths to what the peer withdrew: they end, and do not count as ways there if it comes back meanwhile. */
-  readonly leaving: Set<number>;
+  readonly leaving: Few<number>;
   /** The initial address was withdrawn. */
   initialGone: boolean;
 }
@@ -165,7 +166,7 @@ export class EndpointPathManager implements PathManager {
     const endpoint = { ...before, fullmesh };
     this.list[index] = endpoint;
     for (const [connection, memory] of [...this.memories]) {
-      for (const pair of [...memory.pairs]) if (pair.startsWith(`${id}/`)) memory.pairs.delete(pair);
+      memory.pairs.keep((pair) => !pair.startsWith(`${id}/`));
       if (!endpoint.address.equals(connection.initialLocal)) memory.tried.delete(id);
       for (const path of [...connection.paths]) {
         if (path.id === INITIAL || path.closed || !path.local.equals(endpoint.address)) continue;
@@ -191,11 +192,11 @@ export class EndpointPathManager implements PathManager {
 
   onEstablished(now: number, connection: PathCommands): void {
     const memory: Memory = {
-      tried: new Set(),
-      announced: new Set(),
-      accepted: new Set(),
-      pairs: new Set(),
-      leaving: new Set(),
+      tried: new Few(),
+      announced: new Few(),
+      accepted: new Few(),
+      pairs: new Few(),
+      leaving: new Few(),
       waiting: -1,
       initialGone: false,
     };
@@ -219,7 +220,7 @@ export class EndpointPathManager implements PathManager {
     if (connection.paths.some((path) => path.peerId === announced.id && !path.active && isThere(path))) return;
     if (this.isUseless(connection, memory, announced)) return;
     // RFC 8684 §3.4.1: "if the port number is different, the receiving host SHOULD try to set up a new subflow" (A6.08).
-    for (const pair of [...memory.pairs]) if (pair.endsWith(`/${announced.id}`)) memory.pairs.delete(pair);
+    memory.pairs.keep((pair) => !pair.endsWith(`/${announced.id}`));
     this.joinAnnounced(now, connection, memory, announced);
   }
 
@@ -235,7 +236,7 @@ export class EndpointPathManager implements PathManager {
     if (memory === undefined) return;
     memory.accepted.delete(peerId);
     for (const path of connection.paths) if (path.peerId === peerId) memory.leaving.add(path.id);
-    for (const pair of [...memory.pairs]) if (pair.endsWith(`/${peerId}`)) memory.pairs.delete(pair);
+    memory.pairs.keep((pair) => !pair.endsWith(`/${peerId}`));
   }
 
   onSubflowEstablished(now: number, connection: PathCommands, _path: PathView): void {
@@ -293,7 +294,7 @@ export class EndpointPathManager implements PathManager {
       if (connection.paths.some((path) => path.local.equals(address) && !path.closed)) continue;
       memory.tried.delete(endpoint.id);
       memory.announced.delete(endpoint.id);
-      for (const pair of [...memory.pairs]) if (pair.startsWith(`${endpoint.id}/`)) memory.pairs.delete(pair);
+      memory.pairs.keep((pair) => !pair.startsWith(`${endpoint.id}/`));
       // The initial address comes back under its endpoint's id: id 0 went with the subflow (E1.17).
       this.act(now, connection);
     }
@@ -454,7 +455,7 @@ export class EndpointPathManager implements PathManager {
     memory.announced.delete(endpoint.id);
     memory.tried.delete(endpoint.id);
     if (memory.waiting === endpoint.id) memory.waiting = -1;
-    for (const pair of [...memory.pairs]) if (pair.startsWith(`${endpoint.id}/`)) memory.pairs.delete(pair);
+    memory.pairs.keep((pair) => !pair.startsWith(`${endpoint.id}/`));
     for (const path of [...connection.paths]) {
       if (path.local.equals(endpoint.address) && !path.closed) connection.retireSubflow(now, path.id);
     }

@@ -390,7 +390,7 @@ export class MptcpConnection implements PathCommands {
     const subflow = this.group.find(id);
     if (subflow === undefined || subflow.closed || this.fallenBack) return;
     subflow.localBackup = backup;
-    subflow.wantsPriority = true;
+    subflow.options.wantsPriority = true;
     subflow.tcp?.demandAcknowledgment(now);
     this.wantsUpdate = true;
   }
@@ -419,13 +419,13 @@ export class MptcpConnection implements PathCommands {
     const subflow = this.group.add(tuple, role);
     this.sender.scheduling.add(subflow);
     this.announcements.keep(role.localId);
-    if (role.joined && role.active) subflow.startJoin(this.host.random.word());
+    if (role.joined && role.active) subflow.join.start(this.host.random.word());
     return subflow;
   }
 
   /** Prepares the answer to a join that arrived. */
   acceptJoin(subflow: Subflow, peerNonce: number): void {
-    subflow.acceptJoin(this.host.random.word(), peerNonce);
+    subflow.join.accept(this.host.random.word(), peerNonce);
   }
 
   /** 0 when a join may be established now, else the MP_TCPRST reason of the refusal (A4.04, E2.14). */
@@ -582,7 +582,7 @@ export class MptcpConnection implements PathCommands {
 
   /** All we had to say arrived, the DATA_FIN included. */
   onFinAcknowledged(now: number): void {
-    for (const subflow of this.subflows) subflow.wantsDataFin = false;
+    for (const subflow of this.subflows) subflow.options.wantsDataFin = false;
     if (this.state === State.FinWait1) this.enter(State.FinWait2);
     else if (this.state === State.Closing) this.enterTimeWait(now);
     else if (this.state === State.LastAck) this.finishSubflows(now);
@@ -599,7 +599,7 @@ export class MptcpConnection implements PathCommands {
     this.events |= ConnectionEvent.PeerFinished | ConnectionEvent.Readable;
     if (!this.fallenBack) {
       for (const subflow of this.subflows) {
-        subflow.wantsDataAck = true;
+        subflow.options.wantsDataAck = true;
         subflow.tcp?.demandAcknowledgment(now);
       }
     }

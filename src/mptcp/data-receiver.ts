@@ -126,7 +126,7 @@ export class DataReceiver {
       if (offset === this.finOffset) {
         // A10.12: acknowledged again.
         this.counters.DataFinDuplicate++;
-        subflow.wantsDataAck = true;
+        subflow.options.wantsDataAck = true;
       } else this.counters.DataFinMismatch++;
       return;
     }
@@ -142,7 +142,7 @@ export class DataReceiver {
     // A10.02, A10.11: it counts once everything before it is here.
     if (offset === this.next) {
       this.finish(now);
-      subflow.wantsDataAck = true;
+      subflow.options.wantsDataAck = true;
     }
   }
 

@@ -126,7 +126,7 @@ export class DataSender {
     this.finSent = true;
     for (const subflow of this.connection.subflows) {
       if (subflow.phase !== Phase.Proven && !(subflow.phase === Phase.Unproven && !subflow.joined)) continue;
-      subflow.wantsDataFin = true;
+      subflow.options.wantsDataFin = true;
       subflow.tcp?.demandAcknowledgment(now);
     }
   }
@@ -192,7 +192,7 @@ export class DataSender {
     const { subflows } = this.connection;
     let lowest = this.una;
     for (let index = 0; index < subflows.length; index++) {
-      const held = subflows[index]!.lowestHeld;
+      const held = subflows[index]!.sent.lowestHeld;
       if (held < lowest) lowest = held;
     }
     if (lowest <= this.queue.start) return;
@@ -212,8 +212,8 @@ export class DataSender {
     for (let index = 0; index < subflows.length; index++) {
       const subflow = subflows[index]!;
       // A path whose ACK is merely on its way holds little, and not for long.
-      if (subflow.tcp === null || this.una - subflow.lowestHeld < half) continue;
-      subflow.keepOwnCopy();
+      if (subflow.tcp === null || this.una - subflow.sent.lowestHeld < half) continue;
+      subflow.sent.keepOwnCopy(subflow.tcp.sender.una);
       copied = true;
     }
     if (copied) this.release(now);
@@ -225,11 +225,11 @@ export class DataSender {
    * subflow that lives on keeps a copy.
    */
   reinject(now: number, subflow: Subflow, travelling: boolean): void {
-    subflow.forEachUnacknowledged(travelling, (start, end) => {
+    subflow.sent.forEachUnacknowledged(travelling, (start, end) => {
       const from = Math.max(start, this.una);
       if (from < end) this.reinjections.add(from, end, subflow.id);
     });
-    if (!subflow.closed) subflow.keepOwnCopy();
+    if (!subflow.closed && subflow.tcp !== null) subflow.sent.keepOwnCopy(subflow.tcp.sender.una);
     this.release(now);
   }
 

@@ -154,11 +154,11 @@ export class DataTimers {
       let carrier = 0;
       let carriers = 0;
       for (const subflow of connection.subflows) {
-        if (subflow.carried(head)) {
+        if (subflow.sent.carried(head)) {
           carrier = subflow.id;
           carriers++;
         }
-        if (!subflow.holds(head)) continue;
+        if (!subflow.sent.holds(head)) continue;
         // What waits behind a closed window of that path alone may wait for ever. With nowhere else to go it is TCP's to
         // deliver: sent twice on one subflow, it would be read twice if the mappings get lost.
         const travels = subflow.tcp !== null && subflow.tcp.sender.nxt > subflow.tcp.sender.una;
@@ -183,7 +183,7 @@ export class DataTimers {
     } else if (sender.finSent && !sender.finAcknowledged) {
       for (const subflow of connection.subflows) {
         if (subflow.phase === Phase.Closing) continue;
-        subflow.wantsDataFin = true;
+        subflow.options.wantsDataFin = true;
         subflow.tcp?.demandAcknowledgment(now);
         // A peer that took it for plain TCP has nothing to say to pure ACKs: let it show what it is (A8.08).
         if (subflow.phase === Phase.Unproven) subflow.tcp?.solicitAcknowledgment();

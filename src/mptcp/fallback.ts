@@ -90,7 +90,7 @@ export class Fallback {
 
   /** RFC 8684 §3.7, A8.18. */
   isPossible(subflow: Subflow): boolean {
-    return this.isContiguous(subflow) && !subflow.hasUncheckedAhead;
+    return this.isContiguous(subflow) && !subflow.received.hasUncheckedAhead;
   }
 
   /** A8.18: what the initial subflow carries is not the stream itself any more. */
@@ -155,7 +155,7 @@ export class Fallback {
     if (isAnswer || this.answers >= FAIL_ANSWERS) return;
     this.answers++;
     this.failing = true;
-    subflow.sendFail(connection.receiver.next);
+    subflow.options.setFail(connection.receiver.next);
     subflow.tcp?.demandAcknowledgment(now);
   }
 
@@ -179,13 +179,14 @@ export class Fallback {
         this.complained = true;
         this.failedAt = now;
         this.deadline = now + connection.config.failTimeout;
-        subflow.sendFail(dataStart);
+        subflow.options.setFail(dataStart);
         subflow.tcp?.demandAcknowledgment(now);
       }
       receiver.onData(now, dataStart, bytes, 0, bytes.length);
       return;
     }
-    subflow.setFailReset(dataStart);
+    subflow.options.setFailReset(dataStart);
+    subflow.setReset(ResetReason.Middlebox, false);
     connection.group.end(subflow, Ending.Abort);
   }
 
@@ -203,7 +204,7 @@ export class Fallback {
       return;
     }
     this.counters.DssFallback++;
-    const delivered = subflow.lowestHeld;
+    const delivered = subflow.sent.lowestHeld;
     this.enter(now, FallbackReason.NoMapping);
     connection.sender.onPlainAcknowledged(delivered);
   }

@@ -199,7 +199,7 @@ export class Scheduling {
     if (this.opportunisticHead >= head) return;
     let holder = -1;
     for (let index = 0; index < subflows.length; index++) {
-      if (this.pictures[index]!.active && subflows[index]!.holds(head)) {
+      if (this.pictures[index]!.active && subflows[index]!.sent.holds(head)) {
         if (holder >= 0) return; // on its way twice already
         holder = index;
       }
@@ -216,7 +216,7 @@ export class Scheduling {
     if (best < 0) return;
     const picture = this.pictures[best]!;
     if (tail && (picture.queued > 0 || drainTime(slow) < 2 * picture.smoothedRtt)) return;
-    const length = Math.min(picture.room, this.sender.nxt - head, subflows[holder]!.runFrom(head));
+    const length = Math.min(picture.room, this.sender.nxt - head, subflows[holder]!.sent.runFrom(head));
     if (length <= 0) return;
     slow.holdups++;
     this.opportunisticHead = head + length - 1;

@@ -129,7 +129,7 @@ export class SubflowGroup {
   /** Ends them all with MP_FASTCLOSE and RST (RFC 8684 §3.5, A7.10), with a plain RST after fallback. */
   fastClose(): void {
     for (const subflow of this.live) {
-      if (!this.connection.fallenBack) subflow.setFastClose();
+      if (!this.connection.fallenBack) subflow.options.setFastClose();
       this.end(subflow, Ending.Abort);
     }
   }

@@ -66,7 +66,7 @@ export class StackInvariants {
   }
 
   private checkSubflow(subflow: Subflow, limit: number): void {
-    const received = subflow['received'];
+    const received = subflow.received['mappings'];
     assert.ok(received.count <= MAPPINGS, `${received.count} mappings`);
     let end = 0;
     for (let index = 0; index < received.count; index++) {
@@ -78,7 +78,7 @@ export class StackInvariants {
       end = received.subflowStart(index) + received.length(index);
     }
     let staged = 0;
-    for (const staging of subflow['staging'].values()) staged += staging.bytes.length;
+    for (const staging of subflow.received['staging'].values()) staged += staging.bytes.length;
     assert.ok(staged <= limit + MAPPING_LENGTH, `${staged} bytes staged`);
   }
 

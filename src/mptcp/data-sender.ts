@@ -235,7 +235,7 @@ export class DataSender {
 
   // ---------------------------------------------------------------------------------------------- after fallback
 
-  /** Subflows and scheduling have had their time: all that waits belongs to the one subflow. */
+  /** Sending again is TCP's from now on. */
   onFellBack(): void {
     this.reinjections.clear();
     this.timers.stopRetransmitting();

@@ -567,8 +567,13 @@ export class MptcpConnection implements PathCommands {
     if (now >= this.closeDeadline) {
       this.closeDeadline = Number.POSITIVE_INFINITY;
       this.counters.CloseTimeout++;
-      this.finish(now, this.orphaned ? CloseReason.Finished : CloseReason.TimedOut);
-      this.group.fastClose();
+      if (this.closeReason === CloseReason.Finished && !this.fallenBack) {
+        // RFC 8684 §3.3.3: subflows that still have to deliver what others delivered MAY be reset (A10.09).
+        this.group.reset(ResetReason.TooMuchData);
+      } else {
+        this.finish(now, this.orphaned ? CloseReason.Finished : CloseReason.TimedOut);
+        this.group.fastClose();
+      }
     }
   }
 
@@ -612,6 +617,12 @@ export class MptcpConnection implements PathCommands {
 
   /** A path is given up in an orderly way: its data goes to the others at once. */
   retire(now: number, subflow: Subflow): void {
+    if (subflow.tcp === null) {
+      // Its handshake is under way: nothing to bring, nothing to end in order.
+      subflow.setReset(ResetReason.Unspecified, false);
+      this.group.end(subflow, Ending.Abort);
+      return;
+    }
     this.sender.reinject(now, subflow, false);
     this.group.end(subflow, Ending.Shutdown);
   }

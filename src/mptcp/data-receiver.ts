@@ -80,8 +80,8 @@ export class DataReceiver {
       this.storeAhead(now, from, bytes, offset, left);
       return length;
     }
-    this.ring.write(now, from, bytes, offset, left);
-    this.bytesReceived += left;
+    if (this.outOfOrder.count === 0) this.keep(now, from, bytes, offset, left);
+    else this.keepMissing(now, from, bytes, offset, left);
     this.next = from + left;
     if (this.outOfOrder.count > 0) this.mergeOutOfOrder();
     this.ring.advance(now, this.next);
@@ -90,13 +90,15 @@ export class DataReceiver {
     return length;
   }
 
-  /** Ahead of a gap: put where it belongs, first copy wins (A5.15, A5.17). */
-  private storeAhead(now: number, from: number, bytes: Uint8Array, at: number, length: number): void {
+  private keep(now: number, from: number, bytes: Uint8Array, at: number, length: number): void {
+    this.ring.write(now, from, bytes, at, length);
+    this.bytesReceived += length;
+  }
+
+  /** Puts where they belong those bytes that are not here already: the first copy wins (A5.15, A5.17). */
+  private keepMissing(now: number, from: number, bytes: Uint8Array, at: number, length: number): void {
     const { outOfOrder } = this;
     const end = from + length;
-    const runs = outOfOrder.count;
-    if (runs === 0 || from >= outOfOrder.end(runs - 1)) this.counters.OFOQueueTail++;
-    else this.counters.OFOQueue++;
     let position = from;
     while (position < end) {
       const missing = outOfOrder.firstMissing(position);
@@ -106,10 +108,19 @@ export class DataReceiver {
         continue;
       }
       const stop = Math.min(end, outOfOrder.firstPresent(position));
-      this.ring.write(now, position, bytes, at + (position - from), stop - position);
-      this.bytesReceived += stop - position;
+      this.keep(now, position, bytes, at + (position - from), stop - position);
       position = stop;
     }
+  }
+
+  /** Ahead of a gap. */
+  private storeAhead(now: number, from: number, bytes: Uint8Array, at: number, length: number): void {
+    const { outOfOrder } = this;
+    const end = from + length;
+    const runs = outOfOrder.count;
+    if (runs === 0 || from >= outOfOrder.end(runs - 1)) this.counters.OFOQueueTail++;
+    else this.counters.OFOQueue++;
+    this.keepMissing(now, from, bytes, at, length);
     outOfOrder.insert(from, end);
     if (outOfOrder.count <= runs) this.counters.OFOMerge++;
   }

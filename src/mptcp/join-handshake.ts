@@ -100,8 +100,15 @@ export class JoinHandshake {
       counters.MPJoinRejected++;
       return this.refuse(refusal);
     }
+    if (subflow.localPort !== connection.initialLocalPort) {
+      // A4.16: what invited it may have been withdrawn since its SYN.
+      if (!connection.announcements.invites(subflow.local, subflow.localPort)) {
+        counters.MismatchPortAckRx++;
+        return this.refuse(ResetReason.Prohibited);
+      }
+      counters.MPJoinPortAckRx++;
+    }
     counters.MPJoinAckRx++;
-    if (subflow.localPort !== connection.initialLocalPort) counters.MPJoinPortAckRx++;
     return Verdict.Accept;
   }
 

@@ -8,6 +8,9 @@ import { FallbackReason } from './fallback.ts';
 import { Mappings, NO_MAPPING } from './mappings.ts';
 import type { Subflow } from './subflow.ts';
 
+/** Without checksums nothing waits, and most connections have none. */
+const NOTHING: Map<number, Staging> = new Map();
+
 /** Mappings a peer may make us hold ahead of the data that they map. */
 const HELD_MAPPINGS = 8192;
 
@@ -23,7 +26,7 @@ export class ReceivedData {
   /** After fallback: data offset = subflow offset + shift. NaN before. */
   private plainShift = Number.NaN;
   /** Checksum mode: bytes of incomplete mappings, by subflow offset of the mapping. */
-  private readonly staging = new Map<number, Staging>();
+  private staging: Map<number, Staging> = NOTHING;
 
   constructor(subflow: Subflow) {
     this.subflow = subflow;
@@ -89,6 +92,7 @@ export class ReceivedData {
     const space = this.connection.receiver.space!;
     const { dataLength } = options;
     const header = pseudoSum(space.toWireHigh(dataStart), space.toWireLow(dataStart), subflowStart, dataLength);
+    if (this.staging === NOTHING) this.staging = new Map();
     this.staging.set(subflowStart, new Staging(dataStart, length, header, options.checksum));
     return Verdict.Accept;
   }

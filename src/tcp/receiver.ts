@@ -58,7 +58,7 @@ export class Receiver {
   private closed = false;
 
   /** Start edges of the ranges of `held` that changed last, newest first (RFC 2018 §4). */
-  private readonly recent: Float64Array = new Float64Array(MAXIMUM_BLOCKS);
+  private recent: Float64Array = NOTHING;
   private recentCount = 0;
   /** RFC 2883: the duplicate to report with the next ACK; the end is 0 when there is none. */
   private duplicateStart = 0;
@@ -347,6 +347,7 @@ export class Receiver {
     const right = held.end(index);
     // Newest first; the ranges it swallowed are gone.
     let kept = 0;
+    if (this.recent.length === 0) this.recent = new Float64Array(MAXIMUM_BLOCKS);
     for (let at = 0; at < this.recentCount; at++) {
       const other = this.recent[at]!;
       if (other < left || other >= right) this.recent[kept++] = other;
@@ -443,6 +444,8 @@ function hasBlock(segment: Segment, start: number): boolean {
 
 /** SACK blocks that a header without timestamps has room for. */
 const MAXIMUM_BLOCKS = 4;
+/** Until something came out of order. */
+const NOTHING = new Float64Array(0);
 /** Disjoint ranges held: bounds what a peer that sends every other byte can make us remember. */
 const MAXIMUM_GAPS = 4096;
 /** Linux's TCP_MAX_QUICKACKS. */

@@ -12,17 +12,18 @@ const BURST = 65_428;
 export class LowestLinger implements Scheduler {
   readonly name = 'default';
   /** Averaged pacing rate by subflow id (G1.07). */
-  private averages: Float64Array = new Float64Array(4);
+  private averages: Float64Array = NOTHING;
   /** The best rate of the fast subflow `bestOf`, as it was at `bestAt`. */
   private bestRate = 0;
   private bestOf = 0;
   private bestAt = 0;
   /** What a subflow may hold, by id: halved when it held everyone up, growing otherwise; 0 for no bound. */
-  private bounds: Float64Array = new Float64Array(4);
-  private holdups: Float64Array = new Float64Array(4);
-  private boundAt: Float64Array = new Float64Array(4);
+  private bounds: Float64Array = NOTHING;
+  private holdups: Float64Array = NOTHING;
+  private boundAt: Float64Array = NOTHING;
 
   pick(now: number, subflows: readonly SubflowView[], request: ScheduleRequest): number {
+    if (subflows.length === 1) return this.pickOnly(subflows, request);
     const normal = hasNormal(subflows);
     let best = -1;
     let bestLinger = Number.POSITIVE_INFINITY;
@@ -56,6 +57,14 @@ export class LowestLinger implements Scheduler {
     if (request.limit > BURST) request.limit = BURST;
     this.average(subflows[best]!, burst);
     return best;
+  }
+
+  /** Most connections have one subflow: nothing to compare, and nothing to remember. */
+  private pickOnly(subflows: readonly SubflowView[], request: ScheduleRequest): number {
+    const view = subflows[0]!;
+    if (!view.active || view.lossy || (view.room <= 0 && request.window > 0)) return this.lastResort(subflows, request);
+    if (request.limit > BURST) request.limit = BURST;
+    return 0;
   }
 
   /**
@@ -186,8 +195,11 @@ export class LowestLinger implements Scheduler {
   }
 }
 
+/** Until there is a second subflow. */
+const NOTHING = new Float64Array(0);
+
 function enlarged(array: Float64Array, index: number): Float64Array {
-  const larger = new Float64Array(Math.max(index + 1, array.length * 2));
+  const larger = new Float64Array(Math.max(index + 1, array.length * 2, 4));
   larger.set(array);
   return larger;
 }

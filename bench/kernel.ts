@@ -219,8 +219,11 @@ async function open(multipath: boolean): Promise<number> {
   return (Number(value) / duration) * 1000;
 }
 
-/** Gbit/s from kernel to kernel over veth. */
-async function kernelPair(multipath: boolean, offload: boolean): Promise<number> {
+/** Runs `run` with two namespaces joined by veth. */
+async function overVeth(
+  offload: boolean,
+  run: (left: Namespace, right: Namespace) => Promise<number>,
+): Promise<number> {
   using left = Namespace.create('left', { ipv6: false, congestionControl: 'reno' });
   using right = Namespace.create('right', { ipv6: false, congestionControl: 'reno' });
   execFileSync('ip', [
@@ -248,12 +251,34 @@ async function kernelPair(multipath: boolean, offload: boolean): Promise<number>
       execFileSync('ip', ['netns', 'exec', namespace.name, 'ethtool', '-K', device, ...off], { stdio: 'ignore' });
     }
   }
-  const receiver = program.start(right, 'sink', '10.91.0.2', 5001, kernelProtocol(multipath));
-  await receiver.lines.next();
-  program.start(left, 'source', '10.91.0.2', 5001, kernelProtocol(multipath), duration);
-  const { value } = await receiver.lines.next();
-  const [bytes, elapsed] = String(value).split(' ').map(Number);
-  return (bytes! * 8) / elapsed!;
+  return await run(left, right);
+}
+
+/** Gbit/s from kernel to kernel over veth. */
+function kernelPair(multipath: boolean, offload: boolean): Promise<number> {
+  return overVeth(offload, async (left, right) => {
+    const receiver = program.start(right, 'sink', '10.91.0.2', 5001, kernelProtocol(multipath));
+    await receiver.lines.next();
+    program.start(left, 'source', '10.91.0.2', 5001, kernelProtocol(multipath), duration);
+    const { value } = await receiver.lines.next();
+    const [bytes, elapsed] = String(value).split(' ').map(Number);
+    return (bytes! * 8) / elapsed!;
+  });
+}
+
+/** The first figure that a client prints against the kernel's echo. */
+function kernelEcho(multipath: boolean, what: 'ping' | 'open', amount: number): Promise<number> {
+  return overVeth(true, async (left, right) => {
+    const echoing = program.start(right, 'echo', '10.91.0.2', 5001, kernelProtocol(multipath));
+    try {
+      await echoing.lines.next();
+      const client = program.start(left, what, '10.91.0.2', 5001, kernelProtocol(multipath), amount);
+      const { value } = await client.lines.next();
+      return Number.parseFloat(String(value));
+    } finally {
+      echoing.kill();
+    }
+  });
 }
 
 async function measure(name: string, unit: string, run: () => Promise<number>): Promise<void> {
@@ -301,6 +326,12 @@ async function main(): Promise<void> {
   }
   for (const multipath of [false, true]) {
     const what = multipath ? 'MPTCP' : 'TCP';
+    await measure(`kernel request/response over veth, ${what} p50`, 'us', async () => {
+      return (await kernelEcho(multipath, 'ping', 5000)) / 1000;
+    });
+    await measure(`kernel connections per second over veth, ${what}`, '/s', async () => {
+      return ((await kernelEcho(multipath, 'open', duration)) / duration) * 1000;
+    });
     await measure(`request/response ${what} p50`, 'us', async () => (await ping(multipath))[0]);
     await measure(`request/response ${what} p99`, 'us', async () => (await ping(multipath))[1]);
     await measure(`connections per second ${what}, one at a time`, '/s', () => open(multipath));

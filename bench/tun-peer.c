@@ -2,6 +2,7 @@
  * A kernel endpoint for bench/tun.ts: "sink ADDRESS PORT PROTOCOL" accepts one connection and reads it to its end;
  * "source ADDRESS PORT PROTOCOL MILLISECONDS" connects and writes for that long. PROTOCOL: 0 TCP, 262 MPTCP.
  * A sink prints "listening", then bytes and nanoseconds from the first byte to the last.
+ * "echo ADDRESS PORT PROTOCOL" sends back what it reads, one connection after another, until it is killed.
  * "ping ADDRESS PORT PROTOCOL COUNT" exchanges single bytes and prints the round trips in nanoseconds, p50 and p99;
  * "open ADDRESS PORT PROTOCOL MILLISECONDS" connects, exchanges a byte and closes, over and over: prints how many.
  */
@@ -60,6 +61,20 @@ int main(int count, char **words) {
     }
     printf("%lld %lld\n", total, end - start);
     return 0;
+  }
+  if (strcmp(words[1], "echo") == 0) {
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(fd, (struct sockaddr *)&name, sizeof name) < 0 || listen(fd, 128) < 0) return fail("listen");
+    printf("listening\n");
+    fflush(stdout);
+    for (;;) {
+      int from = accept(fd, NULL, NULL);
+      if (from < 0) return fail("accept");
+      setsockopt(from, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+      for (ssize_t got; (got = read(from, buffer, 4096)) > 0;)
+        if (write(from, buffer, got) != got) break;
+      close(from);
+    }
   }
   if (count < 6) return 2;
   if (strcmp(words[1], "open") == 0) {

@@ -2,6 +2,8 @@
 const FLOOR = 262_144;
 /** Times of the bandwidth-delay product that are worth holding: room for the rate to grow, and for what queues. */
 const HEADROOM = 4;
+/** ms for which the programs at both ends may be kept from working: what goes out meanwhile has to be there. */
+const SCHEDULING = 1;
 /** Shortest time in ms over which a rate is measured. */
 const INTERVAL = 5;
 
@@ -33,7 +35,8 @@ export class SendTuning {
       this.since = now;
       this.sinceUna = una;
     }
-    const useful = Math.max(FLOOR, Number.isFinite(roundTrip) ? HEADROOM * this.best * roundTrip : 0);
+    const span = Math.max(SCHEDULING, Number.isFinite(roundTrip) ? HEADROOM * roundTrip : 0);
+    const useful = Math.max(FLOOR, this.best * span);
     return Math.floor(Math.min(maximum, useful, Math.max(FLOOR, 2 * window)));
   }
 }

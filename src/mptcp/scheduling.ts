@@ -218,7 +218,8 @@ export class Scheduling {
     if (tail && (picture.queued > 0 || drainTime(slow) < 2 * picture.smoothedRtt)) return;
     const length = Math.min(picture.room, this.sender.nxt - head, subflows[holder]!.sent.runFrom(head));
     if (length <= 0) return;
-    slow.holdups++;
+    // At the end there is nothing to be kept waiting but the end itself: no reason to give it less next time.
+    if (!tail) slow.holdups++;
     this.opportunisticHead = head + length - 1;
     this.counters.OpportunisticRetrans++;
     this.mapAgain(now, subflows[best]!, picture, head, length);

@@ -140,7 +140,7 @@ export class LowestLinger implements Scheduler {
 
   /**
    * Bytes that `slow` may hold: estimates do not see a queue before it is full, so what holds everyone up gets half of
-   * what it had, and a segment more in each round trip without that.
+   * what it had, and an eighth more in each round trip without that.
    */
   private bound(now: number, slow: SubflowView): number {
     const { id } = slow;
@@ -157,7 +157,7 @@ export class LowestLinger implements Scheduler {
       this.bounds[id] = Math.max(2 * slow.segmentSize, held / 2);
       this.boundAt[id] = now;
     } else if (this.bounds[id]! > 0) {
-      this.bounds[id]! += passed * slow.segmentSize;
+      this.bounds[id]! += passed * Math.max(slow.segmentSize, this.bounds[id]! / 8);
       this.boundAt[id] = now;
       if (this.bounds[id]! > 2 * slow.congestionWindow) this.bounds[id] = 0;
     }

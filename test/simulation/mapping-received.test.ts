@@ -147,7 +147,7 @@ test('A5.10 from its first 64-bit DSN on the peer is answered with 64-bit DATA_A
   deepEqual(acks(line.sends({ payload: dataFrom(21, 10), options: line.maps(21, 21, 10, { low: true }) })), [true]);
 });
 
-test('H1.36 data that comes twice: the first copy wins, before a gap and behind one', () => {
+test('A5.15 H1.36 data that comes twice: the first copy wins, before a gap and behind one', () => {
   const { peer, line } = proven();
   const second = peer.joins(1);
   line.data(101, 100);
@@ -159,6 +159,21 @@ test('H1.36 data that comes twice: the first copy wins, before a gap and behind 
   equal(peer.counters.DuplicateData, 2);
   line.sends({ payload: dataFrom(201, 100), options: line.maps(201, 301, 100) });
   deepEqual(peer.reads(), dataFrom(101, 300));
+  equal(peer.dataAcknowledged, 401);
+});
+
+test('A5.15 data in order around what was held behind a gap: the first copy wins, and every byte counts once', () => {
+  const { peer, line } = proven();
+  const second = peer.joins(1);
+  const before = peer.mptcp.bytesReceived;
+  // [251, 301) and [351, 361) are held; then [101, 401) comes.
+  second.sends({ payload: dataFrom(251, 50), options: second.maps(251, 1, 50) });
+  second.sends({ payload: dataFrom(351, 10), options: second.maps(351, 51, 10) });
+  const around = dataFrom(101, 300).fill(0xee, 150, 200).fill(0xee, 250, 260);
+  line.sends({ payload: around, options: line.maps(101, 101, 300) });
+  deepEqual(peer.reads(), dataFrom(101, 300));
+  equal(peer.mptcp.bytesReceived - before, 300);
+  equal(peer.counters.DuplicateData, 2);
   equal(peer.dataAcknowledged, 401);
 });
 

@@ -433,7 +433,9 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       connection.receiver.onDataFin(now, this, dataStart + length);
     }
     if (length === 0) return Verdict.Accept;
-    return this.received.addMapping(now, segment, options.subflowSequence, dataStart, length);
+    // RFC 8684 §3.3.1: the relative subflow sequence number has 32 bits and goes round; it is near the segment's own.
+    const { offset } = segment;
+    return this.received.addMapping(now, segment, offset + ((options.subflowSequence - offset) | 0), dataStart, length);
   }
 
   /** Resets this subflow; the connection lives on others. Returns a `Verdict`. */

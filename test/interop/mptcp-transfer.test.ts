@@ -157,3 +157,20 @@ interop('1 GB from the kernel to us', BULK, async (s) => {
   const { client, server } = await s.connect(s.kernel, s.ours, { greet: false });
   await gigabyte(s, client, server);
 });
+
+/** RFC 8684 §3.3.1: relative subflow sequence numbers have 32 bits. */
+const WRAP = 4_400_000_000;
+/** A machine with other things to do takes its time. */
+const LONG = { capture: false, timeout: 200_000 };
+
+for (const role of ROLES) {
+  interop(`A5.04 ${role.title}: more than 4 GiB on one subflow`, LONG, async (s) => {
+    const [from, to] = role.of(s);
+    const { client, server } = await s.connect(from, to, { serverDoes: { mode: 'discard' } });
+    await client.send(WRAP, { end: true, timeout: 150_000 });
+    const { received, error, elapsed } = await server.ended(150_000);
+    assert.deepEqual([received, error], [WRAP, '']);
+    s.note(`${((WRAP * 8) / 1e6 / elapsed).toFixed(2)} Gbit/s`);
+    await s.close(client, server);
+  });
+}

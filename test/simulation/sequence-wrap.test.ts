@@ -1,8 +1,14 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { SequenceRewriter } from '../../src/link/index.ts';
-import type { SeededRandom } from '../../src/sim/random.ts';
+import { EndpointPathManager } from '../../src/policy/path-manager/endpoints.ts';
+import { SeededRandom } from '../../src/sim/random.ts';
+import { addressOf } from '../../src/sim/topology.ts';
+import { Family, Protocol, Sockets, SocketType } from '../../src/sockets/sockets.ts';
+import { Stack } from '../../src/stack/stack.ts';
+import { packetBytes } from '../../src/wire/checksum.ts';
 import { Mptcp } from '../../src/wire/mptcp-options.ts';
+import { PACKET_CAPACITY, Packet } from '../../src/wire/packet.ts';
 import { Flag, type Segment } from '../../src/wire/segment.ts';
 import { path } from './exchange.ts';
 import { pair } from './pair.ts';
@@ -57,4 +63,67 @@ test('C04 sequence numbers of both subflows go round 2^32 in both directions; ma
   deepEqual(client.stack.counters, plain.client.stack.counters);
   deepEqual(server.stack.counters, plain.server.stack.counters);
   deepEqual(server.stack.tcpCounters, plain.server.stack.tcpCounters);
+});
+
+test('A5.04 more than 4 GiB on one subflow: its relative sequence numbers go round as well', () => {
+  let now = 0;
+  const make = (host: number): Stack => {
+    const stack = new Stack({ random: new SeededRandom(host), pathManager: new EndpointPathManager() });
+    stack.addInterface({
+      name: 'direct',
+      mtu: 1500,
+      addresses: [{ address: addressOf(4, 0, host), prefixLength: 24 }],
+      segmentationOffload: true,
+      checksumOffload: true,
+    });
+    return stack;
+  };
+  const stacks = [make(1), make(2)] as const;
+  const [client, server] = [new Sockets(stacks[0]), new Sockets(stacks[1])];
+  const packet = new Packet(PACKET_CAPACITY, 0, packetBytes(PACKET_CAPACITY));
+  const exchange = (): void => {
+    now += 0.2;
+    for (let idle = 0; idle < 2; ) {
+      idle = 0;
+      for (const [index, stack] of stacks.entries()) {
+        if (stack.pollTimeout() <= now) stack.onTimeout(now);
+        packet.start = packet.gsoSize = packet.checksum = 0;
+        if (stack.pollTransmit(now, packet) >= 0) stacks[1 - index]!.onPacket(now, 0, packet);
+        else idle++;
+      }
+    }
+  };
+  const listener = server.socket(Family.Inet, SocketType.Stream, Protocol.Mptcp);
+  server.bind(listener, undefined, 80);
+  server.listen(listener, 1);
+  const near = client.socket(Family.Inet, SocketType.Stream, Protocol.Mptcp);
+  client.connect(near, addressOf(4, 0, 2), 80, now);
+  exchange();
+  const far = server.accept(listener);
+  const chunk = Uint8Array.from({ length: 262_144 }, (_, index) => Math.imul(index, 0x9e37_79b1) >>> 24);
+  let sent = 0;
+  let received = 0;
+  let last = -1;
+  while (received < 2 ** 32 + 1e8 && received > last) {
+    last = received;
+    for (let taken = 1; taken > 0; sent += Math.max(0, taken)) {
+      const from = sent % chunk.length;
+      taken = client.send(near, chunk, from, chunk.length - from);
+    }
+    exchange();
+    for (let view = server.peek(far); view.length > 0; view = server.peek(far)) {
+      equal(view[0], chunk[received % chunk.length]);
+      received += view.length;
+      equal(view[view.length - 1], chunk[(received - 1) % chunk.length]);
+      server.consume(far, view.length);
+    }
+    exchange();
+  }
+  ok(received >= 2 ** 32 + 1e8, `${received} bytes arrived`);
+  const { mptcp } = client.connectionOf(near)!;
+  equal(mptcp!.subflows.length, 1);
+  deepEqual(
+    stacks.map(({ defects }) => defects),
+    [[], []],
+  );
 });

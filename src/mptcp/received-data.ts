@@ -49,8 +49,9 @@ export class ReceivedData {
     const { connection } = this;
     const nxt = this.subflow.tcp!.receiver.nxt;
     if (subflowStart + length <= nxt) return Verdict.Accept;
-    if (segment.length > 0 && (subflowStart > segment.offset || subflowStart + length <= segment.offset)) {
-      // A5.05: the mapping does not cover the bytes it came with.
+    const misses = subflowStart > segment.offset || subflowStart + length <= segment.offset;
+    if (subflowStart < 1 || (segment.length > 0 && misses)) {
+      // A5.05: the mapping does not cover the bytes it came with, or some from before the first one.
       this.counters.DSSNoMatchTCP++;
       return this.corrupt(now);
     }

@@ -132,8 +132,19 @@ for (const flow of FLOWS) {
     { paths: 2, tcp: { minimumRto: 1500 }, mptcp: { minimumRto: 1500 } },
     async (s) => {
       const pair = await twoPaths(s, flow);
-      const { gap, roundTripTime } = await during(s, pair, () => s.setDevice(0, false), 60_000_000);
-      assert.deepEqual(await s.ours.child.event('interface'), { id: 0, isUp: false });
+      let busier = 0;
+      // Without a rate one path may take it all, and nobody would notice that the other goes down.
+      const takeDown = async (): Promise<void> => {
+        const ways = await pair.sender.ways();
+        const sent = [0, 1].map((path) => {
+          const address = pair.from.address(path);
+          return ways.find(({ local, peer }) => local === address || peer === address)?.sent ?? 0;
+        });
+        busier = sent[1]! > sent[0]! ? 1 : 0;
+        await s.setDevice(busier, false);
+      };
+      const { gap, roundTripTime } = await during(s, pair, takeDown, 300_000_000);
+      assert.deepEqual(await s.ours.child.event('interface'), { id: busier, isUp: false });
       within(gap, pair.sender.side.isKernel ? KERNEL : roundTripTime + 50 + NOISE);
     },
   );

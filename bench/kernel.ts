@@ -19,7 +19,7 @@ import { bridge, sink, source } from './reference.ts';
  * and MPTCP, with and without segmentation offload, one path and two; request/response latency; connections per
  * second. Needs root and gcc. Medians, the best behind them in brackets.
  *
- *     npx tsx bench/kernel.ts [--ms 1000] [--runs 3] [--only TEXT] [--json]
+ *     npx tsx bench/kernel.ts [--ms 1000] [--runs 3] [--only TEXT] [--no-merging] [--json]
  */
 
 const skip = requireRoot();

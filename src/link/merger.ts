@@ -21,7 +21,7 @@ export const Merging = {
  * been cut into what went in.
  *
  *     for each packet: read it into `room`, then `take()`
- *     when there are no more for now: `packet` has what was begun, until `clear()`
+ *     at the end of the batch: `packet` has what was begun, until `clear()`
  *
  * Only segments with the same headers are merged: addresses, traffic class, hop limit, acknowledgment, window and every
  * byte of the options, so that timestamps, SACK blocks and DSS mappings (RFC 8684 §3.3: a mapping may stand on each of

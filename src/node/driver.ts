@@ -244,17 +244,14 @@ export class Driver {
   }
 
   private receive(now: number, port: Port): void {
-    if (this.merger !== null && !port.io.segmentationOffload) {
-      this.receiveMerging(now, port, this.merger);
-      this.flushMerged(now, port.id, this.merger);
-      return;
-    }
-    const input = this.input;
-    const tap = this.options.tap;
-    const id = port.id;
+    // Of a device that gives every packet of the wire, those that make one go to the host as one.
+    const merger = port.io.segmentationOffload ? null : this.merger;
+    const { tap } = this.options;
+    const { id } = port;
     let bytes = 0;
     for (let count = 0; count < this.receiveBatch && bytes < this.receiveBatchBytes; count++) {
-      input.start = HEADROOM;
+      const input = merger === null ? this.input : merger.room;
+      if (merger === null) input.start = HEADROOM;
       const status = port.io.read(input);
       if (status === IoStatus.Done) {
         const length = input.end - input.start;
@@ -263,48 +260,29 @@ export class Driver {
         this.counters.receivedBytes += length;
         if (!port.isUp) this.setUp(port, true);
         if (tap !== undefined) tap(id, 'received', input, now);
-        this.host.onPacket(now, id, input);
+        if (merger === null) this.host.onPacket(now, id, input);
+        else this.merge(now, id, merger, input);
       } else if (status === IoStatus.Refused) {
         this.counters.refused++;
       } else {
-        port.isReadable = false;
         if (status === IoStatus.Gone) port.isGone = true;
         if (status !== IoStatus.Empty) this.setUp(port, false);
-        return;
+        break;
       }
     }
-    // A bound was reached: readiness is told again as long as there is more.
+    // Also when a bound was reached: readiness is told again as long as there is more.
     port.isReadable = false;
+    if (merger !== null) this.flushMerged(now, id, merger);
   }
 
-  /** As `receive`, for a device that gives every packet of the wire: those that make one go to the host as one. */
-  private receiveMerging(now: number, port: Port, merger: Merger): void {
-    const { tap } = this.options;
-    const { id } = port;
-    for (let count = 0; count < this.receiveBatch; count++) {
-      const input = merger.room;
-      const status = port.io.read(input);
-      if (status === IoStatus.Done) {
-        this.counters.received++;
-        this.counters.receivedBytes += input.end - input.start;
-        if (!port.isUp) this.setUp(port, true);
-        if (tap !== undefined) tap(id, 'received', input, now);
-        const verdict = merger.take();
-        if (verdict === Merging.Merged) this.counters.merged++;
-        if (verdict === Merging.Merged || verdict === Merging.Begun) continue;
-        this.flushMerged(now, id, merger);
-        if (verdict === Merging.Next) merger.takeNext();
-        else this.host.onPacket(now, id, input);
-      } else if (status === IoStatus.Refused) {
-        this.counters.refused++;
-      } else {
-        port.isReadable = false;
-        if (status === IoStatus.Gone) port.isGone = true;
-        if (status !== IoStatus.Empty) this.setUp(port, false);
-        return;
-      }
-    }
-    port.isReadable = false;
+  /** `input`, the merger's room, was filled. */
+  private merge(now: number, id: number, merger: Merger, input: Packet): void {
+    const verdict = merger.take();
+    if (verdict === Merging.Merged) this.counters.merged++;
+    if (verdict === Merging.Merged || verdict === Merging.Begun) return;
+    this.flushMerged(now, id, merger);
+    if (verdict === Merging.Next) merger.takeNext();
+    else this.host.onPacket(now, id, input);
   }
 
   private flushMerged(now: number, id: number, merger: Merger): void {

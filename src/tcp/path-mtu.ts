@@ -11,6 +11,8 @@ export class PathMtu {
   private expires = Number.POSITIVE_INFINITY;
   /** How long the next suspicion of a black hole is believed, ms. */
   private suspicion = SUSPICION;
+  /** It was lowered on suspicion, and not because a router said so. */
+  private isSuspected = false;
 
   /** @param peerMss the peer's MSS option */
   constructor(environment: EndpointEnvironment, family: 4 | 6, peerMss: number) {
@@ -63,6 +65,7 @@ export class PathMtu {
     }
     if (!this.lower(now, this.family === 6 || this.mtu > MINIMUM_6 ? MINIMUM_6 : MINIMUM_4)) return false;
     this.expires = now + this.suspicion;
+    this.isSuspected = true;
     environment.counters.TCPMTUPFail++;
     return true;
   }
@@ -71,7 +74,7 @@ export class PathMtu {
   expire(now: number): boolean {
     if (now < this.expires) return false;
     this.expires = Number.POSITIVE_INFINITY;
-    this.suspicion = Math.min(2 * this.suspicion, LIFETIME);
+    if (this.isSuspected) this.suspicion = Math.min(2 * this.suspicion, LIFETIME);
     this.mtu = this.environment.mtu;
     return true;
   }
@@ -80,6 +83,7 @@ export class PathMtu {
     if (mtu >= this.mtu) return false;
     this.mtu = mtu;
     this.expires = now + LIFETIME;
+    this.isSuspected = false;
     return true;
   }
 }

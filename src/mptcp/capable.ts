@@ -13,5 +13,10 @@ export function usableCapable(options: MptcpOptions, form: number): boolean {
   return (options.capableFlags & ALGORITHMS) === Capable.HmacSha256;
 }
 
+/** The flags of an MP_CAPABLE of ours (A1.07, A1.09, A1.12). */
+export function capableFlags(checksums: boolean, allowJoinInitial: boolean): number {
+  return Capable.HmacSha256 | (checksums ? Capable.Checksum : 0) | (allowJoinInitial ? 0 : Capable.DenyJoinInitial);
+}
+
 /** Bits D to H. */
 const ALGORITHMS = 0x1f;

@@ -1,7 +1,7 @@
 import { Verdict } from '../tcp/seams.ts';
 import { Capable, Mptcp } from '../wire/mptcp-options.ts';
 import { Flag, type Segment } from '../wire/segment.ts';
-import { usableCapable } from './capable.ts';
+import { capableFlags, usableCapable } from './capable.ts';
 import type { MptcpConnection } from './connection.ts';
 import { ConnectionEvent } from './connection-event.ts';
 import { FallbackReason } from './fallback.ts';
@@ -37,11 +37,7 @@ export class Negotiation {
   /** Flags of our MP_CAPABLE. */
   get offeredFlags(): number {
     const { config } = this.connection;
-    return (
-      Capable.HmacSha256 |
-      (config.checksums ? Capable.Checksum : 0) |
-      (config.allowJoinInitial ? 0 : Capable.DenyJoinInitial)
-    );
+    return capableFlags(config.checksums, config.allowJoinInitial);
   }
 
   /** The client's view of the SYN/ACK. Returns a `Verdict`. */

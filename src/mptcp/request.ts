@@ -1,7 +1,7 @@
 import { type Extension, Verdict } from '../tcp/seams.ts';
 import { Capable, Mptcp } from '../wire/mptcp-options.ts';
 import { Flag, type Segment } from '../wire/segment.ts';
-import { usableCapable } from './capable.ts';
+import { capableFlags, usableCapable } from './capable.ts';
 import type { MptcpConfig } from './config.ts';
 import type { MptcpCounters } from './counters.ts';
 import { Key } from './keys.ts';
@@ -39,10 +39,7 @@ export class CapableRequest implements Extension {
     const options = segment.mptcp;
     options.present |= Mptcp.CapableSynAck;
     options.version = 1;
-    options.capableFlags =
-      Capable.HmacSha256 |
-      (this.checksums ? Capable.Checksum : 0) |
-      (this.config.allowJoinInitial ? 0 : Capable.DenyJoinInitial);
+    options.capableFlags = capableFlags(this.checksums, this.config.allowJoinInitial);
     options.senderKeyHigh = this.localKey.high;
     options.senderKeyLow = this.localKey.low;
   }

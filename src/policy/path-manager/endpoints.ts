@@ -216,8 +216,8 @@ export class EndpointPathManager implements PathManager {
     const memory = this.memories.get(connection);
     if (memory === undefined) return;
     // A6.17: an address that the peer joined from already needs no subflow of ours.
-    const isThere = (path: PathView) => !path.closed && !memory.leaving.has(path.id);
-    if (connection.paths.some((path) => path.peerId === announced.id && !path.active && isThere(path))) return;
+    const joined = (path: PathView) => path.peerId === announced.id && !path.active && isThere(memory, path);
+    if (connection.paths.some(joined)) return;
     if (this.isUseless(connection, memory, announced)) return;
     // RFC 8684 §3.4.1: "if the port number is different, the receiving host SHOULD try to set up a new subflow" (A6.08).
     memory.pairs.keep((pair) => !pair.endsWith(`/${announced.id}`));
@@ -334,10 +334,8 @@ export class EndpointPathManager implements PathManager {
   private isUseless(connection: PathCommands, memory: Memory, announced: PeerAddress): boolean {
     if (this.isOwn(connection, announced.address)) return true;
     const port = announced.port === 0 ? connection.initialPeerPort : announced.port;
-    return connection.paths.some((path) => {
-      const leads = path.peerPort === port && path.peer.equals(announced.address);
-      return leads && !path.closed && !memory.leaving.has(path.id);
-    });
+    const leads = (path: PathView) => path.peerPort === port && path.peer.equals(announced.address);
+    return connection.paths.some((path) => leads(path) && isThere(memory, path));
   }
 
   private extraSubflows(connection: PathCommands): number {
@@ -426,7 +424,7 @@ export class EndpointPathManager implements PathManager {
     for (const path of connection.paths) {
       // E2.18: no second subflow between the same addresses.
       const same = path.local.equals(endpoint.address) && path.peer.equals(target.address) && path.peerPort === port;
-      if (same && !path.closed && !memory.leaving.has(path.id)) return false;
+      if (same && isThere(memory, path)) return false;
     }
     if (this.extraSubflows(connection) >= this.subflowLimit) return false;
     const local = endpoint.address.equals(connection.initialLocal);
@@ -471,4 +469,9 @@ export class EndpointPathManager implements PathManager {
     }
     throw new EndpointError('ERANGE', 'no free endpoint id');
   }
+}
+
+/** A way that exists, and will for a while. */
+function isThere(memory: Memory, path: PathView): boolean {
+  return !path.closed && !memory.leaving.has(path.id);
 }

@@ -109,6 +109,8 @@ export class MptcpCounters {
   UnmappedAhead = 0;
   /** Join refused before the handshake: fallen back, closing, or too many half-open. */
   MPJoinRefused = 0;
+  /** Join not begun: what the peer announced is an address of this host. */
+  MPJoinOwnAddress = 0;
   /** Third ACK of a join that did not carry MP_JOIN. */
   MPJoinAckMissing = 0;
   /** SYN/ACK of a join without MP_JOIN. */

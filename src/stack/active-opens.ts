@@ -122,6 +122,12 @@ export class ActiveOpens {
   join(now: number, connection: Connection, request: JoinRequest): void {
     const mptcp = connection.mptcp!;
     const { config, counters, pathManager } = this.host;
+    // A6.06: the path manager knows endpoints and subflows; that another address of ours was announced is seen here. (On
+    // a connection of this host with itself the addresses of both ends are ours.)
+    if (this.interfaces.owner(request.peer) !== undefined && this.interfaces.owner(mptcp.initialPeer) === undefined) {
+      counters.MPJoinOwnAddress++;
+      return;
+    }
     const route = this.interfaces.route(request.peer, request.local);
     if (route === undefined) {
       // As Linux: an address that is not here cannot be bound; from one that is, nothing leads there.

@@ -91,6 +91,17 @@ test('A6.06 with fullmesh endpoints an own address or the initial one is no cand
   deepEqual(joins, ['10.0.2.2:80', '10.0.2.2:80'], 'a good one is, from both');
 });
 
+test('A6.06 an own address that no endpoint and no subflow names is echoed and no SYN goes there either', () => {
+  const { client, clientSide, clientAddress, serverAddress, hear, echoes, joins } = listener();
+  hear(20, clientAddress(1));
+  deepEqual(echoes, ['20 10.0.2.1'], 'echoed');
+  deepEqual(joins, [], 'not joined');
+  deepEqual([client.stack.counters.MPJoinOwnAddress, client.stack.counters.MPJoinSynTx], [1, 0], 'and that is counted');
+  equal(clientSide.mptcp!.subflows.length, 1, 'nothing is left of it');
+  hear(21, serverAddress(2));
+  deepEqual(joins, ['10.0.3.2:80'], 'the next announcement has its turn');
+});
+
 test('A6.07 id 0 stands for the initial address: another one under it is echoed and not joined', () => {
   const { clientSide, serverAddress, hear, echoes, joins } = listener();
   hear(0, serverAddress(1));

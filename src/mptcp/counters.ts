@@ -100,6 +100,8 @@ export class MptcpCounters {
   /** A DATA_ACK of something never sent, or older than the last. */
   DataAckInvalid = 0;
   DataAckOld = 0;
+  /** Joined subflows reset because their first data was acknowledged without a DATA_ACK. */
+  DataAckMissing = 0;
   /** DATA_FINs received again, and a DATA_FIN that contradicts an earlier one. */
   DataFinDuplicate = 0;
   DataFinMismatch = 0;

@@ -78,6 +78,8 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
   acknowledgedAt = -1;
   /** The segment at hand came without any MPTCP option. */
   private bare = false;
+  /** Nothing sent here was acknowledged with a DATA_ACK yet, and something has to be (A8.09). */
+  private untried: boolean;
 
   readonly sent: SentData;
   readonly received: ReceivedData;
@@ -98,6 +100,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     this.peerPort = tuple.peerPort;
     this.active = role.active;
     this.joined = role.joined;
+    this.untried = role.joined;
     this.localId = role.localId;
     this.peerId = role.peerId;
     this.localBackup = role.backup;
@@ -265,6 +268,10 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
       const outcome = this.prove(now, segment);
       if (outcome >= 0) return outcome;
     }
+    if (this.untried && this.phase === Phase.Proven && this.end > 1 && segment.ackOffset > 1) {
+      const outcome = this.tryPath(segment);
+      if (outcome !== Verdict.Accept) return outcome;
+    }
     if ((present & SIGNALS) !== 0) {
       verdict |= this.onSignals(now, options);
       if ((verdict & Verdict.Reset) !== 0) return verdict;
@@ -344,6 +351,26 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     connection.counters.MPCapableDataFallback++;
     connection.fallback.enter(now, FallbackReason.FirstData);
     return Verdict.Accept;
+  }
+
+  /**
+   * RFC 8684 §3.7, of a joined subflow: "if [..] an ACK is received for data (not just for the SYN) without a DSS option
+   * containing a Data ACK", before the first that has one, the path is not for MPTCP: "the host MUST close the subflow
+   * with a RST" that names middlebox interference. Its data goes to the others. (Linux waits for the data-level timer
+   * and keeps the subflow.)
+   *
+   * What has any other MPTCP option shows that options pass: an announcement leaves no room for the DSS (A1.41). A
+   * segment with payload may be the second half of one that had them (A12.09); if not, the payload tells (A8.12).
+   */
+  private tryPath(segment: Segment): number {
+    const { mptcp } = segment;
+    if ((mptcp.present & Mptcp.Dss) !== 0 && (mptcp.dssFlags & Dss.Ack) !== 0) {
+      this.untried = false;
+      return Verdict.Accept;
+    }
+    if (!this.bare || segment.length > 0) return Verdict.Accept;
+    this.connection.counters.DataAckMissing++;
+    return this.fail(ResetReason.Middlebox);
   }
 
   private becomeProven(now: number): void {

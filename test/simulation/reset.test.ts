@@ -9,6 +9,7 @@ import { Flag, type Segment } from '../../src/wire/segment.ts';
 import { connected, path } from './exchange.ts';
 import { FilteredLink } from './filtered-link.ts';
 import { inject, Tampering } from './injection.ts';
+import { ScriptedPeer } from './scripted-peer.ts';
 
 const CHECKED = { mptcp: { checksums: true } };
 const isReset = (segment: Segment) => (segment.flags & Flag.Rst) !== 0;
@@ -206,3 +207,82 @@ for (const transient of [false, true]) {
     equal(server.sockets.recv(far, target, 0, 70_000), 50_000, 'the connection goes on');
   });
 }
+
+/** A host that joined nothing itself and sent 1000 bytes on the subflow that the peer joined, with nothing before them. */
+function onTrial() {
+  const peer = new ScriptedPeer();
+  const first = peer.connects();
+  first.data(1, 100);
+  // What it sends is to go to the other subflow.
+  first.sends({ options: { ...first.acknowledges(), present: Mptcp.Dss | Mptcp.Priority, priorityBackup: true } });
+  const joined = peer.joins(1);
+  joined.sends({ options: joined.acknowledges() });
+  const said = peer.writes(1000).filter((one) => one.length > 0);
+  deepEqual(
+    said.map((one) => [one.line, one.offset, one.length]),
+    [[joined, 1, 1000]],
+    'its data is on the joined subflow',
+  );
+  return { peer, first, joined };
+}
+
+test('A8.09 data of a joined subflow is acknowledged without a DATA_ACK: reset with code 6, its data goes elsewhere', () => {
+  const { peer, first, joined } = onTrial();
+  equal(peer.mptcp.subflows.length, 2, 'two subflows');
+  // The SYN alone is acknowledged so: that says nothing.
+  joined.sends({ ack: 1 });
+  equal(peer.mptcp.subflows.length, 2, 'an ACK of the SYN is none of data');
+  const heard = joined.sends();
+  const [reset] = heard.filter(({ line }) => line === joined);
+  ok(reset !== undefined, 'an answer on that subflow');
+  ok(isReset(reset.segment), 'a RST');
+  equal((reset.segment.mptcp.present & Mptcp.Reset) !== 0, true, 'with MP_TCPRST');
+  equal(reset.segment.mptcp.resetReason, ResetReason.Middlebox);
+  equal(peer.counters.DataAckMissing, 1, 'counted');
+  const again = [...heard, ...peer.waits(50)].filter(({ line, length }) => line === first && length > 0);
+  deepEqual(
+    again.map(({ segment, length }) => [
+      peer.hostSpace.fromWire64(segment.mptcp.dataSequenceHigh, segment.mptcp.dataSequenceLow),
+      length,
+    ]),
+    [[1, 1000]],
+    'the same bytes, at once',
+  );
+  first.sends({ options: first.acknowledges(1001) });
+  deepEqual([peer.connection.closeReason, peer.mptcp.sendUna], [-1, 1001], 'and the connection goes on');
+});
+
+for (const [what, options] of [
+  ['an announcement that leaves no room for it', { present: Mptcp.AddAddress, addEcho: true, addFamily: 4 }],
+  ['a priority', { present: Mptcp.Priority, priorityBackup: false }],
+] as const) {
+  test(`A8.09 the ACK has ${what}: options pass, and the subflow stays`, () => {
+    const { peer, joined } = onTrial();
+    joined.sends({ options });
+    joined.sends({ options: joined.acknowledges(1001) });
+    equal(peer.counters.DataAckMissing, 0, 'nothing is missing');
+    deepEqual([peer.mptcp.subflows.length, peer.mptcp.sendUna], [2, 1001], 'both live');
+  });
+}
+
+test('A8.09 once a DATA_ACK came for data, one ACK without is no reason: RFC 8684 §3.7 tries a path at its beginning', () => {
+  const { peer, joined } = onTrial();
+  joined.sends({ options: joined.acknowledges(1001) });
+  const [more] = peer.writes(500).filter(({ length }) => length > 0);
+  equal(more?.line, joined, 'more data on it');
+  joined.sends();
+  equal(peer.counters.DataAckMissing, 0, 'it is kept');
+  equal(peer.mptcp.subflows.length, 2, 'both live');
+  joined.sends({ options: joined.acknowledges(1501) });
+  equal(peer.mptcp.sendUna, 1501, 'the DATA_ACK comes later');
+});
+
+test('A8.09 the last words of a subflow that ends, from a TIME-WAIT without options, are no sign of interference', () => {
+  const { peer, joined } = onTrial();
+  peer.mptcp.retireSubflow(peer.now, 2);
+  peer.host.stack.touchAll();
+  const [fin] = peer.hears().filter(({ line, segment }) => line === joined && (segment.flags & Flag.Fin) !== 0);
+  ok(fin !== undefined, 'a FIN on the joined subflow');
+  joined.sends();
+  equal(peer.counters.DataAckMissing, 0, 'no reset');
+});

@@ -1,12 +1,13 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
-import { EarlyAcknowledger, RewritePayload } from '../../src/link/middlebox/index.ts';
+import { RewritePayload } from '../../src/link/middlebox/index.ts';
 import { addressOf } from '../../src/sim/topology.ts';
 import { fillPattern } from '../../src/sim/workload.ts';
 import { Dss, Mptcp } from '../../src/wire/mptcp-options.ts';
 import { Flag, type Segment } from '../../src/wire/segment.ts';
 import { connected, path } from './exchange.ts';
 import { FilteredLink } from './filtered-link.ts';
+import { LateProxy } from './late-proxy.ts';
 import { pair } from './pair.ts';
 
 /** What connections say about paths, and when: found between this stack and Linux's. */
@@ -65,14 +66,22 @@ test('A6.15, H1.54 REMOVE_ADDR goes out on a path that stays, before the other e
 });
 
 test('A9.12, A9.18 what a path acknowledged and lost is sent again when that path goes, not when a timer says so', () => {
-  const proxy = new EarlyAcknowledger({ loses: () => true });
+  let isOn = false;
+  const proxy = new LateProxy({ loses: () => isOn }, () => isOn);
   const { world, client, near, far, server, clientSide, target } = connected({
     paths: [path([], { delay: 40 }), path([proxy])],
   });
+  client.sockets.send(near, new Uint8Array(5000), 0, 5000);
+  world.run({ until: world.now + 500 });
+  equal(server.sockets.recv(far, target, 0, 70_000), 5000, 'so far nobody interferes');
+  const [, joined] = clientSide.mptcp!.subflows;
+  ok(joined!.bytesSent > 0, 'on either path');
+  isOn = true;
   client.sockets.send(near, new Uint8Array(30_000).fill(7), 0, 30_000);
   world.run({ until: world.now + 100 });
   ok(proxy.lost > 0, 'the proxied path was used');
   const before = clientSide.mptcp!.retransmits;
+  equal(joined!.closed, false, 'and lives');
   client.endpoints.remove(world.now, client.endpoints.endpoints[0]!.id);
   client.stack.touchAll();
   world.run({ until: world.now + 190 });

@@ -58,6 +58,13 @@ export async function decode(args: string[]): Promise<number> {
 }
 
 const CHUNK = 65_536;
+/** A jumbogram aside, no IP packet is longer with its link header. */
+const LARGEST_FRAME = 65_536 + 256;
+/** An IPv4 and a TCP header without options: with less there is nothing to tell about a packet. */
+const LEAST_HEADERS = 40;
+const CUT_HEADERS = { text: 'headers were not captured whole' };
+/** Of an ICMP message no more is read: its header, the quoted IPv6 header and the first 8 bytes behind it. */
+const ICMP_READ = 56;
 
 /** One packet, as `--json` prints it. */
 export interface DecodedLine {
@@ -89,6 +96,8 @@ export class Decoder {
   readonly #segment = new Segment();
   readonly #icmp = new IcmpMessage();
   readonly #packet: Packet;
+  /** Where a frame of which only the beginning was captured gets the rest of its length, as zeros. */
+  readonly #whole: Packet;
   #count = 0;
   #firstSeconds = 0;
   #firstNanoseconds = 0;
@@ -98,6 +107,8 @@ export class Decoder {
     this.#absolute = absolute;
     this.#packet = new Packet(0, 0, bytes);
     this.#packet.checksum = ChecksumState.Verified;
+    this.#whole = new Packet(0, 0, new Uint8Array(LARGEST_FRAME));
+    this.#whole.checksum = ChecksumState.Verified;
   }
 
   get problem(): CaptureProblem | undefined {
@@ -122,17 +133,23 @@ export class Decoder {
   }
 
   #decodeFrame(frame: Frame): Omit<DecodedLine, 'frame' | 'time'> {
-    const packet = this.#packet;
-    const start = locateIp(packet.bytes, frame.start, frame.end, frame.linkType);
+    const start = locateIp(this.#packet.bytes, frame.start, frame.end, frame.linkType);
     if (start < 0) return { text: `no IP (link type ${frame.linkType}, ${frame.end - frame.start} bytes)` };
-    packet.start = start;
-    packet.end = frame.end;
+    const packet = this.#packetOf(frame, start);
     const ip = this.#ip;
+    const captured = packet.start + frame.end - start;
+    if (packet.end > captured && captured - packet.start < LEAST_HEADERS) return CUT_HEADERS;
     const drop = decodeIp(packet, ip);
     if (drop !== Drop.None && drop !== Drop.BadIpChecksum) return { text: `IP: ${dropName(drop)}` };
-    if (drop === Drop.None && ip.protocol !== Protocol.Tcp) return this.#decodeOther();
-    const described = describePacket(packet.bytes.subarray(start, frame.end));
+    if (drop === Drop.None && ip.protocol !== Protocol.Tcp) return this.#decodeOther(packet, captured);
+    const described = describePacket(packet.bytes.subarray(packet.start, packet.end));
     if (typeof described === 'number') return { text: `TCP: ${dropName(described)}` };
+    if (packet.end > captured) {
+      const headersEnd = (drop === Drop.None ? ip.payloadEnd : packet.end) - described.payloadLength;
+      if (headersEnd > captured) return CUT_HEADERS;
+      // A checksum over bytes that are missing says nothing.
+      described.checksum = -1;
+    }
     const text = (placed: TracedSegment | undefined): string =>
       formatPacket(described, {
         addresses: false,
@@ -159,7 +176,23 @@ export class Decoder {
     };
   }
 
-  #decodeOther(): Omit<DecodedLine, 'frame' | 'time'> {
+  /** The frame from its IP header on; as long as it was on the wire, whatever of it was captured. */
+  #packetOf(frame: Frame, start: number): Packet {
+    const captured = frame.end - start;
+    const length = captured + Math.max(0, frame.originalLength - (frame.end - frame.start));
+    if (length === captured || length > LARGEST_FRAME) {
+      this.#packet.start = start;
+      this.#packet.end = frame.end;
+      return this.#packet;
+    }
+    const whole = this.#whole;
+    whole.bytes.set(this.#packet.bytes.subarray(start, frame.end));
+    whole.bytes.fill(0, captured, length);
+    whole.end = length;
+    return whole;
+  }
+
+  #decodeOther(packet: Packet, captured: number): Omit<DecodedLine, 'frame' | 'time'> {
     const ip = this.#ip;
     const place = {
       source: new Address(ip.family, ip.source0, ip.source1, ip.source2, ip.source3).toString(),
@@ -175,7 +208,10 @@ export class Decoder {
     if (ip.protocol !== Protocol.Icmp && ip.protocol !== Protocol.Icmp6) {
       return { ...place, text: `IP protocol ${ip.protocol}, ${length} bytes` };
     }
-    const drop = decodeIcmp(this.#packet, ip, this.#icmp);
+    if (captured < Math.min(ip.payloadEnd, ip.payloadStart + ICMP_READ)) {
+      return { ...place, text: 'icmp: was not captured whole' };
+    }
+    const drop = decodeIcmp(packet, ip, this.#icmp);
     const name = ip.protocol === Protocol.Icmp ? 'icmp' : 'icmp6';
     return { ...place, text: drop === Drop.None ? `${name} ${icmpText(this.#icmp)}` : `${name}: ${dropName(drop)}` };
   }

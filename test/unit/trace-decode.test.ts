@@ -140,3 +140,29 @@ test('J2.03 every capture: one line a packet, at the times another decoder gives
     assert.equal(decoder.problem, undefined);
   }
 });
+
+test('a capture of the beginnings of packets is decoded as far as the headers are in it', () => {
+  const data =
+    '10.0.0.1:1000 > 10.0.0.9:80 P. 1000:2200(1200) ack 50 win 1 <nop,nop,TS val 1 ecr 2,dss dack4=1 dsn4=5 ssn=1 dll=1200>';
+  const whole = captureOf(SYN, SYN_ACK, data);
+  const lineOf = (bytes: Uint8Array): string => {
+    const decoder = new Decoder(bytes, false);
+    decoder.next();
+    decoder.next();
+    const third = decoder.next()?.text ?? '';
+    assert.equal(decoder.next(), undefined);
+    return third;
+  };
+  /** The third packet cut to `kept` bytes. */
+  const cut = (kept: number): Uint8Array => {
+    const bytes = whole.slice(0, whole.length - (1200 + 72) + kept);
+    new DataView(bytes.buffer).setUint32(bytes.length - kept - 8, kept, true);
+    return bytes;
+  };
+  const said = lineOf(whole);
+  assert.match(said, /^P\. 1:1201\(1200\) ack 1 .*dll=1200/);
+  assert.equal(lineOf(cut(128)), said, 'headers and some payload');
+  assert.equal(lineOf(cut(72)), said, 'headers alone');
+  assert.equal(lineOf(cut(71)), 'headers were not captured whole');
+  assert.equal(lineOf(cut(19)), 'headers were not captured whole');
+});

@@ -36,8 +36,9 @@ export class Connection extends Handle {
   established = false;
   /** Settings that differ from the stack's, for its further subflows too; undefined for none. */
   tcp: Partial<TcpConfig> | undefined = undefined;
-  /** Waits in the stack's list for an update. */
+  /** Waits in the stack's list for an update, and which is behind it there. */
   dirty = false;
+  dirtyNext: Connection | null = null;
   private readonly host: ConnectionHost;
 
   constructor(host: ConnectionHost, tuple: Tuple, stream: TcpStream | null, mptcp: MptcpConnection | null) {
@@ -195,4 +196,9 @@ export class Connection extends Handle {
     if ((events & ConnectionEvent.SubflowsChanged) !== 0) bits |= Ready.Subflows;
     this.raise(bits);
   }
+}
+
+/** The connection that `endpoint` belongs to; null for one that has none yet, or none any more. */
+export function ownerOf(endpoint: Endpoint): Connection | null {
+  return endpoint.owner as Connection | null;
 }

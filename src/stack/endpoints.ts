@@ -2,10 +2,10 @@ import { CapableRequest } from '../mptcp/request.ts';
 import type { TokenTable } from '../mptcp/tokens.ts';
 import type { TcpConnection } from '../tcp/connection.ts';
 import type { TcpCounters } from '../tcp/counters.ts';
-import { type Endpoint, EndpointEvent } from '../tcp/endpoint.ts';
+import { type Endpoint, EndpointEvent, EndpointKind } from '../tcp/endpoint.ts';
 import type { Handshake } from '../tcp/handshake.ts';
 import { TimeWait } from '../tcp/time-wait.ts';
-import { Connection } from './connection.ts';
+import { type Connection, ownerOf } from './connection.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Demux } from './demux.ts';
 import type { Listeners } from './listeners.ts';
@@ -33,8 +33,8 @@ export class Endpoints {
   private readonly counters: TcpCounters;
   private readonly maximumTimeWaits: number;
   private timeWaits = 0;
-  private dirty: Connection[] = [];
-  private settling: Connection[] = [];
+  private firstDirty: Connection | null = null;
+  private lastDirty: Connection | null = null;
 
   constructor(
     demux: Demux,
@@ -73,7 +73,7 @@ export class Endpoints {
     this.demux.remove(endpoint);
     this.deadlines.remove(endpoint);
     this.transmit.remove(endpoint);
-    if (endpoint instanceof TimeWait) this.timeWaits--;
+    if (endpoint.kind === EndpointKind.TimeWait) this.timeWaits--;
   }
 
   /** Something happened to `endpoint`: reads its events, files its deadline, queues it if it has something to send. */
@@ -82,8 +82,8 @@ export class Endpoints {
     if (events !== 0) {
       endpoint.events = 0;
       if ((events & EndpointEvent.Failed) !== 0) this.onHandshakeFailed(endpoint as Handshake);
-      const { owner } = endpoint;
-      if (owner instanceof Connection && owner.stream !== null) {
+      const owner = ownerOf(endpoint);
+      if (owner !== null && owner.stream !== null) {
         owner.onEndpointEvents(endpoint, events);
         if (owner.hasReady) this.ready.add(owner);
       }
@@ -93,8 +93,8 @@ export class Endpoints {
       }
     }
     if (endpoint.invariant !== '') this.recordDefect(endpoint);
-    const { owner } = endpoint;
-    if (owner instanceof Connection && owner.mptcp !== null) this.markDirty(owner);
+    const owner = ownerOf(endpoint);
+    if (owner !== null && owner.mptcp !== null) this.markDirty(owner);
     if (endpoint.isFinished) {
       this.forget(endpoint);
       return;
@@ -109,7 +109,7 @@ export class Endpoints {
   }
 
   private enterTimeWait(now: number, endpoint: TcpConnection): void {
-    const { owner } = endpoint;
+    const owner = ownerOf(endpoint);
     if (this.timeWaits >= this.maximumTimeWaits) {
       this.counters.TCPTimeWaitOverflow++;
       this.forget(endpoint);
@@ -119,7 +119,7 @@ export class Endpoints {
       this.timeWaits++;
       this.after(now, waiting);
     }
-    if (owner instanceof Connection && owner.mptcp !== null) this.markDirty(owner);
+    if (owner !== null && owner.mptcp !== null) this.markDirty(owner);
   }
 
   private recordDefect(endpoint: Endpoint): void {
@@ -136,8 +136,8 @@ export class Endpoints {
 
   /** Something concerned whoever `endpoint` belongs to. */
   touchOwner(now: number, endpoint: Endpoint): void {
-    const { owner } = endpoint;
-    if (owner instanceof Connection && owner.mptcp !== null) this.markDirty(owner);
+    const owner = ownerOf(endpoint);
+    if (owner !== null && owner.mptcp !== null) this.markDirty(owner);
     else this.after(now, endpoint);
   }
 
@@ -152,18 +152,19 @@ export class Endpoints {
   markDirty(connection: Connection): void {
     if (connection.dirty) return;
     connection.dirty = true;
-    this.dirty.push(connection);
+    if (this.lastDirty === null) this.firstDirty = connection;
+    else this.lastDirty.dirtyNext = connection;
+    this.lastDirty = connection;
   }
 
-  get hasDirty(): boolean {
-    return this.dirty.length > 0;
-  }
-
-  /** The multipath connections to settle now; the caller empties the list before it asks again. */
-  takeDirty(): Connection[] {
-    const batch = this.dirty;
-    this.dirty = this.settling;
-    this.settling = batch;
-    return batch;
+  /** The next multipath connection to settle; null when all are. */
+  takeDirty(): Connection | null {
+    const connection = this.firstDirty;
+    if (connection === null) return null;
+    this.firstDirty = connection.dirtyNext;
+    if (this.firstDirty === null) this.lastDirty = null;
+    connection.dirtyNext = null;
+    connection.dirty = false;
+    return connection;
   }
 }

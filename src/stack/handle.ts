@@ -20,8 +20,9 @@ export const Ready = {
 export abstract class Handle {
   /** Number by which `Stack.pollReady` names it; -1 while nobody holds it. */
   descriptor = -1;
-  /** In the stack's list of ready handles. */
+  /** In the stack's list of ready handles, and which is behind it there. */
   queued = false;
+  readyNext: Handle | null = null;
   private bits = 0;
 
   /** Bits of `Ready` since the last call. */

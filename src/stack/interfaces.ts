@@ -57,7 +57,10 @@ export class Interfaces {
   }
 
   byId(id: number): Interface | undefined {
-    return this.list.find((entry) => entry.id === id);
+    for (let index = 0; index < this.list.length; index++) {
+      if (this.list[index]!.id === id) return this.list[index];
+    }
+    return undefined;
   }
 
   byName(name: string): Interface | undefined {

@@ -78,8 +78,8 @@ export class Replies {
 
   /** Copies the next answer into `out`; returns its interface, -1 when there is none. */
   poll(out: Packet): number {
-    const bytes = this.packets.shift();
-    if (bytes === undefined) return -1;
+    if (this.packets.length === 0) return -1;
+    const bytes = this.packets.shift()!;
     out.bytes.set(bytes, out.start);
     out.end = out.start + bytes.length;
     out.gsoSize = 0;

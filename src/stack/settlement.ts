@@ -25,16 +25,11 @@ export class Settlement {
   /** Settles all that are marked, those that are marked meanwhile included. */
   settle(now: number): void {
     const { endpoints } = this;
-    while (endpoints.hasDirty) {
-      const batch = endpoints.takeDirty();
-      for (let index = 0; index < batch.length; index++) this.update(now, batch[index]!);
-      batch.length = 0;
-    }
+    for (let dirty = endpoints.takeDirty(); dirty !== null; dirty = endpoints.takeDirty()) this.update(now, dirty);
   }
 
   private update(now: number, connection: Connection): void {
     const { endpoints } = this;
-    connection.dirty = false;
     const mptcp = connection.mptcp!;
     if (mptcp.wantsUpdate) mptcp.update(now);
     for (let join = mptcp.takeJoin(); join !== undefined; join = mptcp.takeJoin()) {
@@ -48,13 +43,15 @@ export class Settlement {
       if (endpoint.wantsTransmit) endpoints.transmit.add(endpoint);
     }
     const ended = mptcp.takeEnded();
-    for (let index = 0; index < ended.length; index++) {
-      const endpoint = ended[index]!.endpoint as Endpoint | null;
-      if (endpoint === null) continue;
-      if (endpoint.isFinished) endpoints.forget(endpoint);
-      else if (endpoint.wantsTransmit) endpoints.transmit.add(endpoint);
+    if (ended.length > 0) {
+      for (let index = 0; index < ended.length; index++) {
+        const endpoint = ended[index]!.endpoint as Endpoint | null;
+        if (endpoint === null) continue;
+        if (endpoint.isFinished) endpoints.forget(endpoint);
+        else if (endpoint.wantsTransmit) endpoints.transmit.add(endpoint);
+      }
+      ended.length = 0;
     }
-    ended.length = 0;
     if (mptcp.wantsUpdate) endpoints.markDirty(connection);
     endpoints.deadlines.update(mptcp);
     connection.takeMptcpEvents();

@@ -10,10 +10,10 @@ import { LowestLinger } from '../policy/scheduler/lowest-linger.ts';
 import { type TcpConfig, tcpDefaults } from '../tcp/config.ts';
 import { TcpConnection } from '../tcp/connection.ts';
 import { TcpCounters } from '../tcp/counters.ts';
-import { type Endpoint, EndpointEvent } from '../tcp/endpoint.ts';
+import { type Endpoint, EndpointEvent, EndpointKind } from '../tcp/endpoint.ts';
 import { Handshake } from '../tcp/handshake.ts';
 import { CloseReason } from '../tcp/seams.ts';
-import { TimeWait } from '../tcp/time-wait.ts';
+import type { TimeWait } from '../tcp/time-wait.ts';
 import type { Address } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
 import { decodeIp, IpHeader, Protocol } from '../wire/ip.ts';
@@ -23,7 +23,7 @@ import { decodeTcp } from '../wire/tcp.ts';
 import { ActiveOpens, type ConnectRequest } from './active-opens.ts';
 import { BlackHoles } from './black-hole.ts';
 import type { StackOptions } from './config.ts';
-import { Connection, type OpeningHost } from './connection.ts';
+import { type Connection, type OpeningHost, ownerOf } from './connection.ts';
 import { IpCounters } from './counters.ts';
 import type { Timed } from './deadlines.ts';
 import { Demux } from './demux.ts';
@@ -228,8 +228,8 @@ export class Stack implements PacketHost, OpeningHost {
   *connections(): Generator<Connection> {
     const seen = new Set<Connection>();
     for (const endpoint of this.demux) {
-      const { owner } = endpoint;
-      if (!(owner instanceof Connection) || seen.has(owner)) continue;
+      const owner = ownerOf(endpoint);
+      if (owner === null || seen.has(owner)) continue;
       seen.add(owner);
       yield owner;
     }
@@ -300,14 +300,14 @@ export class Stack implements PacketHost, OpeningHost {
 
   /** False when the segment is for a new connection after all: TIME-WAIT gives way to a newer SYN. */
   private deliver(now: number, endpoint: Endpoint, segment: Segment, packet: Packet): boolean {
-    if (endpoint instanceof TimeWait) {
-      if (endpoint.acceptsSyn(segment)) {
+    if (endpoint.kind === EndpointKind.TimeWait) {
+      if ((endpoint as TimeWait).acceptsSyn(segment)) {
         this.tcpCounters.TWRecycled++;
         this.endpoints.forget(endpoint);
         return false;
       }
-    } else if (endpoint instanceof Handshake && this.passiveOpens.isHeldUp(endpoint, segment)) {
-      return true;
+    } else if (endpoint.kind === EndpointKind.Handshake) {
+      if (this.passiveOpens.isHeldUp(endpoint as Handshake, segment)) return true;
     }
     endpoint.onSegment(now, segment, packet);
     if ((endpoint.events & EndpointEvent.Promoted) === 0) this.endpoints.after(now, endpoint);

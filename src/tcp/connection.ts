@@ -2,7 +2,7 @@ import type { Packet } from '../wire/packet.ts';
 import { Flag, type Segment } from '../wire/segment.ts';
 import { SequenceSpace } from '../wire/sequence.ts';
 import { Acceptability, Finding } from './acceptability.ts';
-import { Endpoint, EndpointEvent, IcmpKind } from './endpoint.ts';
+import { Endpoint, EndpointEvent, EndpointKind, IcmpKind } from './endpoint.ts';
 import type { Handshake, HandshakeResult } from './handshake.ts';
 import { KeepAlive, KeepAliveOutcome } from './keep-alive.ts';
 import { Life } from './life.ts';
@@ -59,7 +59,7 @@ export class TcpConnection extends Endpoint {
     sink: ByteSink,
     congestion: CongestionControl,
   ) {
-    super(handshake.tuple, handshake.environment);
+    super(EndpointKind.Connection, handshake.tuple, handshake.environment);
     const { config, counters } = handshake.environment;
     this.interfaceId = handshake.interfaceId;
     this.hopLimit = handshake.hopLimit;

@@ -126,6 +126,10 @@ export interface EndpointEnvironment {
   readonly trafficClass: number;
 }
 
+/** Which of its three lives a tuple is in: the class of an `Endpoint`, where asking for the class would cost. */
+export const EndpointKind = { Handshake: 0, Connection: 1, TimeWait: 2 } as const;
+export type EndpointKind = (typeof EndpointKind)[keyof typeof EndpointKind];
+
 /**
  * What the demultiplexer holds for a tuple: a `Handshake`, a `TcpConnection` or a `TimeWait`, one after the other.
  *
@@ -133,6 +137,7 @@ export interface EndpointEnvironment {
  * and clears `events`, and files `deadline`. When `isFinished` it forgets the endpoint.
  */
 export abstract class Endpoint {
+  readonly kind: EndpointKind;
   readonly tuple: Tuple;
   interfaceId = -1;
   readonly environment: EndpointEnvironment;
@@ -156,7 +161,8 @@ export abstract class Endpoint {
   heapDeadline = Number.POSITIVE_INFINITY;
   owner: object | null = null;
 
-  constructor(tuple: Tuple, environment: EndpointEnvironment) {
+  constructor(kind: EndpointKind, tuple: Tuple, environment: EndpointEnvironment) {
+    this.kind = kind;
     this.tuple = tuple;
     this.environment = environment;
     this.hopLimit = environment.hopLimit;

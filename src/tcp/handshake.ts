@@ -6,6 +6,7 @@ import {
   Endpoint,
   type EndpointEnvironment,
   EndpointEvent,
+  EndpointKind,
   IcmpKind,
   isHardError,
   type Tuple,
@@ -107,7 +108,7 @@ export class Handshake extends Endpoint {
     extension: Extension,
     active: boolean,
   ) {
-    super(tuple, environment);
+    super(EndpointKind.Handshake, tuple, environment);
     const { config } = environment;
     this.active = active;
     this.extension = extension;

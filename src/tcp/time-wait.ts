@@ -1,7 +1,7 @@
 import type { Packet } from '../wire/packet.ts';
 import { Flag, Option, type Segment } from '../wire/segment.ts';
 import type { TcpConnection } from './connection.ts';
-import { Endpoint, type EndpointEnvironment, type IcmpKind, type Tuple } from './endpoint.ts';
+import { Endpoint, type EndpointEnvironment, EndpointKind, type IcmpKind, type Tuple } from './endpoint.ts';
 import { CloseReason } from './seams.ts';
 import { State } from './state.ts';
 
@@ -33,7 +33,7 @@ export class TimeWait extends Endpoint {
     timestampRecent: number,
     expires: number,
   ) {
-    super(tuple, environment);
+    super(EndpointKind.TimeWait, tuple, environment);
     this.sendNext = sendNext;
     this.receiveNext = receiveNext;
     this.window = window;

@@ -100,8 +100,8 @@ export class LossRecovery {
 
   // --------------------------------------------------------------------------------------------------------- ACKs
 
-  /** An ACK. `echo`: when what triggered it was sent, by its timestamp (whole ms); Infinity when it has none. */
-  beginAck(now: number, echo: number): void {
+  /** An ACK up to `ack`. `echo`: when what triggered it was sent, by its timestamp (whole ms); Infinity when it has none. */
+  beginAck(now: number, echo: number, ack: number): void {
     this.echo = echo;
     this.newFirst = false;
     this.duplicateEnd = -1;
@@ -109,7 +109,7 @@ export class LossRecovery {
     this.entered = false;
     this.wait = -1;
     this.board.beginAck();
-    this.rack.beginAck(now, echo, this.rtt.minimum);
+    this.rack.beginAck(now, echo, this.rtt.minimum, ack);
   }
 
   /** The SACK option (RFC 2018, RFC 2883). */

@@ -25,15 +25,17 @@ export class Rack {
   private now = 0;
   private echo = Number.POSITIVE_INFINITY;
   private shortestRtt = Number.POSITIVE_INFINITY;
+  private ack = 0;
 
   /**
    * An ACK that arrived at `now`, whose timestamp echo says that what triggered it was sent at `echo` in ms (whole ms;
-   * Infinity without timestamps). `shortestRtt` in ms.
+   * Infinity without timestamps), and that acknowledges everything below the offset `ack`. `shortestRtt` in ms.
    */
-  beginAck(now: number, echo: number, shortestRtt: number): void {
+  beginAck(now: number, echo: number, shortestRtt: number, ack: number): void {
     this.now = now;
     this.echo = echo;
     this.shortestRtt = shortestRtt;
+    this.ack = ack;
     this.advanced = false;
   }
 
@@ -42,8 +44,11 @@ export class Rack {
     const rtt = this.now - sentAt;
     if (repeated) {
       // "ignore a segment as invalid if any of its sequence range has been retransmitted before" and either the echo
-      // or an impossibly short time shows that it was an earlier transmission that arrived.
-      if (this.echo < Math.floor(sentAt)) return;
+      // or an impossibly short time shows that it was an earlier transmission that arrived. Deviation: the echo counts
+      // for what is acknowledged cumulatively alone, as if there were no timestamps. While a hole is open a receiver
+      // echoes what came before it (RFC 7323 §4.3), so that by the letter no retransmission that is SACKed would ever
+      // tell of one before it that was lost again, and only the timeout would. Linux does not ask the echo at all.
+      if (end <= this.ack && this.echo < Math.floor(sentAt)) return;
       if (rtt < this.shortestRtt && this.shortestRtt !== Number.POSITIVE_INFINITY) return;
     }
     this.advanced = true;

@@ -282,7 +282,7 @@ export class Sender {
     if (ack >= this.una) this.updateWindow(segment, ack);
 
     const echo = this.readEcho(now, segment);
-    recovery.beginAck(now, echo);
+    recovery.beginAck(now, echo, ack);
     recovery.takeBlocks(segment, ack);
     if (advanced) {
       recovery.advance(ack);

@@ -22,7 +22,7 @@ function runs(board: Scoreboard, mark: number): [number, number][] {
 
 function sack(board: Scoreboard, rack: Rack, start: number, end: number, now = 1000): void {
   board.beginAck();
-  rack.beginAck(now, Number.POSITIVE_INFINITY, 10);
+  rack.beginAck(now, Number.POSITIVE_INFINITY, 10, 1);
   board.sack(start, end, SIZE, rack);
 }
 
@@ -141,9 +141,17 @@ test('C16 RACK: an ACK that an earlier transmission may have caused proves nothi
   board.retransmit(500, head!);
   // The echo is older than the retransmission.
   board.beginAck();
-  rack.beginAck(600, 499, 10);
+  rack.beginAck(600, 499, 10, 1001);
   board.sack(2, 1001, SIZE, rack);
   equal(rack.advanced, false);
+  // Where a hole is open before it, the echo says nothing (RFC 7323 §4.3).
+  const open = flight(3);
+  open.board.markLost(open.board.head!.next!);
+  open.board.retransmit(500, open.board.head!.next!);
+  open.board.beginAck();
+  open.rack.beginAck(600, 499, 10, 1);
+  open.board.sack(1001, 2001, SIZE, open.rack);
+  equal(open.rack.advanced, true);
   // Without timestamps: sooner than any RTT.
   const other = flight(3);
   other.board.markLost(other.board.head!);
@@ -154,7 +162,7 @@ test('C16 RACK: an ACK that an earlier transmission may have caused proves nothi
 
 test('C57 RACK: the reordering window grows with D-SACKs, once per round trip, and shrinks after sixteen recoveries', () => {
   const rack = new Rack();
-  rack.beginAck(0, Number.POSITIVE_INFINITY, 40);
+  rack.beginAck(0, Number.POSITIVE_INFINITY, 40, 1);
   equal(rack.reorderingWindow(false, false, 100), 10);
   equal(rack.reorderingWindow(true, false, 100), 0);
   equal(rack.reorderingWindow(false, true, 100), 0);

@@ -121,6 +121,33 @@ test('C16 a retransmission that is lost as well is found and sent again, without
   equal(script.counters.TCPTimeouts, 0);
 });
 
+test('C16 so is one when only other retransmissions arrive, whatever the timestamp says that the open hole keeps back', () => {
+  const script = new Script({ timestamps: true });
+  script.write(10_000);
+  script.at(100);
+  const stale = { echo: 0 };
+  script.ack(1, { sack: [[2001, 3001]], ...stale });
+  script.ack(1, { sack: [[2001, 4001]], ...stale });
+  const again = [
+    ...script.ack(1, {
+      sack: [
+        [2001, 4001],
+        [5001, 10_001],
+      ],
+      ...stale,
+    }),
+  ];
+  script.at(110);
+  again.push(...script.pump());
+  equal(brief(again), 'R1+1000 R1001+1000 R4001+1000');
+  script.at(215);
+  // The second and the third retransmission arrive, the first does not: the receiver still echoes what came before it.
+  const sent = script.ack(1, { sack: [[1001, 10_001]], ...stale });
+  equal(brief(sent), 'R1+1000');
+  equal(script.counters.TCPLostRetransmit, 1);
+  equal(script.counters.TCPTimeouts, 0);
+});
+
 test('C16 a tail loss probe goes out after two RTTs; its ACK makes RACK find the rest of the tail', () => {
   const script = new Script();
   script.write(5000);

@@ -1,5 +1,6 @@
-import { addEvents, type Counters, clearEvents } from './counters.ts';
+import { addEvents, clearEvents } from './counters.ts';
 import type { Link, LinkCounters } from './link.ts';
+import { Pipe } from './pipe.ts';
 import { type PooledPacket, pool } from './pool.ts';
 import { Stage } from './stage.ts';
 
@@ -9,6 +10,7 @@ import { Stage } from './stage.ts';
  */
 export class Chain extends Stage {
   private readonly first: Stage;
+  private readonly last: Stage;
   private readonly stages: readonly Stage[];
   private readonly timed: readonly Stage[];
 
@@ -16,13 +18,17 @@ export class Chain extends Stage {
   constructor(...links: readonly Link[]) {
     super();
     const stages = links.map((link) => (link instanceof Stage ? link : new Foreign(link)));
-    const exit = new Exit((now, packet) => this.emit(now, packet));
+    if (stages.length === 0) stages.push(new Pipe());
     for (let index = 0; index < stages.length; index++) {
       const stage = stages[index]!;
-      if (stage.output !== null) throw new RangeError('a link can be part of one chain only');
-      stage.output = index + 1 < stages.length ? stages[index + 1]! : exit;
+      if (stage.isPart) throw new RangeError('a link can be part of one chain only');
+      stage.isPart = true;
+      if (index > 0) stages[index - 1]!.leadTo(stage);
     }
-    this.first = stages.length > 0 ? stages[0]! : exit;
+    this.first = stages[0]!;
+    this.last = stages[stages.length - 1]!;
+    // What leaves the last stage has left the chain.
+    this.exit = this.last.exit;
     this.stages = stages;
     this.timed = stages.filter((stage) => stage.isTimed);
   }
@@ -31,8 +37,12 @@ export class Chain extends Stage {
     return this.timed.length > 0;
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
-    this.first.enter(now, packet);
+  override leadTo(output: Stage): void {
+    this.last.leadTo(output);
+  }
+
+  onPacket(now: number, packet: PooledPacket): void {
+    this.first.onPacket(now, packet);
   }
 
   override nextEvent(): number {
@@ -61,22 +71,10 @@ export class Chain extends Stage {
   /** `sent` and `received` at the chain's ends, everything else summed over its links. */
   override get counters(): LinkCounters {
     clearEvents(this.counts);
-    for (const stage of this.stages) addEvents(this.counts as Counters, stage.counters);
+    for (const stage of this.stages) addEvents(this.counts, stage.counters);
+    this.counts.received = this.last.counters.received;
+    this.counts.receivedBytes = this.last.counters.receivedBytes;
     return this.counts;
-  }
-}
-
-/** The end of a chain. */
-class Exit extends Stage {
-  private readonly leave: (now: number, packet: PooledPacket) => void;
-
-  constructor(leave: (now: number, packet: PooledPacket) => void) {
-    super();
-    this.leave = leave;
-  }
-
-  protected onPacket(now: number, packet: PooledPacket): void {
-    this.leave(now, packet);
   }
 }
 
@@ -99,7 +97,7 @@ class Foreign extends Stage {
     return true;
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     this.advance(now);
     this.lastTime = now;
     this.link.send(now, packet);

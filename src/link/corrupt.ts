@@ -32,7 +32,7 @@ export class Corrupt extends Stage {
     this.random = random;
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     if (this.random.next() < this.options.probability) this.corrupt(packet);
     this.emit(now, packet);
   }

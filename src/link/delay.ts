@@ -1,5 +1,5 @@
 import type { Random } from './link.ts';
-import { PacketHeap, PacketQueue, type PooledPacket } from './pool.ts';
+import { PacketHeap, type PooledPacket, TimedQueue } from './pool.ts';
 import { Stage } from './stage.ts';
 import { Timeline } from './timeline.ts';
 
@@ -19,7 +19,7 @@ export class Delay extends Stage {
   private readonly delays: Timeline;
   private readonly jitter: number;
   private readonly random: Random | undefined;
-  private readonly queue: PacketQueue = new PacketQueue();
+  private readonly queue: TimedQueue = new TimedQueue();
   private readonly heap: PacketHeap = new PacketHeap();
   private readonly keepsOrder: boolean;
   private lastDue = 0.5;
@@ -50,14 +50,13 @@ export class Delay extends Stage {
     this.least = this.delays.least;
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     let due = now + this.delays.at(now);
     if (this.jitter > 0) due += this.random!.next() * this.jitter;
     if (this.keepsOrder) {
       if (due < this.lastDue) due = this.lastDue;
       this.lastDue = due;
-      packet.due = due;
-      this.queue.push(packet);
+      this.queue.push(packet, due);
       return;
     }
     // Emitting in order of time has to wait for no one: what is due later cannot overtake.
@@ -68,7 +67,8 @@ export class Delay extends Stage {
   }
 
   override nextEvent(): number {
-    const head = this.keepsOrder ? this.queue.head : this.heap.head;
+    if (this.keepsOrder) return this.queue.due;
+    const head = this.heap.head;
     return head === null ? Number.POSITIVE_INFINITY : head.due;
   }
 
@@ -78,10 +78,7 @@ export class Delay extends Stage {
 
   override advance(now: number): void {
     if (this.keepsOrder) {
-      for (let head = this.queue.head; head !== null && head.due <= now; head = this.queue.head) {
-        this.queue.shift();
-        this.emit(head.due, head);
-      }
+      for (let due = this.queue.due; due <= now; due = this.queue.due) this.emit(due, this.queue.shift()!);
     } else {
       for (let head = this.heap.head; head !== null && head.due <= now; head = this.heap.head) {
         this.heap.shift();

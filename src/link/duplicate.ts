@@ -16,7 +16,7 @@ export class Duplicate extends Stage {
     this.random = random;
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     if (this.random.next() < this.probability) {
       const copy = packet.pool.copy(packet);
       this.counts.duplicated += packet.count;

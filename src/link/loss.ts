@@ -5,7 +5,7 @@ import { Stage } from './stage.ts';
 
 /** Drops the packets that its model chooses. */
 export abstract class Loss extends Stage {
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     if (this.isLost(now, packet)) {
       this.counts.lost += packet.count;
       packet.release();

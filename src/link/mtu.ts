@@ -22,7 +22,7 @@ export class Mtu extends Stage {
     this.mtu = mtu;
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     if (packet.end - packet.start <= this.mtu) {
       this.emit(now, packet);
       return;
@@ -32,7 +32,7 @@ export class Mtu extends Stage {
       const report = packetTooBig(packet, this.mtu);
       if (report !== null) {
         this.counts.added++;
-        this.reports.enter(now, report);
+        this.reports.onPacket(now, report);
       }
     }
     packet.release();

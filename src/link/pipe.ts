@@ -3,7 +3,7 @@ import { Stage } from './stage.ts';
 
 /** A link of no delay: first in, first out, at once. */
 export class Pipe extends Stage {
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     this.emit(now, packet);
   }
 }

@@ -156,6 +156,50 @@ export class PacketQueue {
   }
 }
 
+/**
+ * A queue of pooled packets, each with the time at which it leaves, in order of these times. They stand together and
+ * not in the packets: whoever asks for the time touches no packet that has been under way for long.
+ */
+export class TimedQueue {
+  private packets: (PooledPacket | null)[] = new Array<PooledPacket | null>(16).fill(null);
+  private times: Float64Array = new Float64Array(16);
+  private head = 0;
+  private length = 0;
+
+  /** When the first packet leaves; Infinity when there is none. */
+  get due(): number {
+    return this.length === 0 ? Number.POSITIVE_INFINITY : this.times[this.head]!;
+  }
+
+  push(packet: PooledPacket, due: number): void {
+    if (this.length === this.packets.length) this.grow();
+    const at = (this.head + this.length) & (this.packets.length - 1);
+    this.packets[at] = packet;
+    this.times[at] = due;
+    this.length++;
+  }
+
+  shift(): PooledPacket | null {
+    if (this.length === 0) return null;
+    const at = this.head;
+    const packet = this.packets[at]!;
+    this.packets[at] = null;
+    this.head = (at + 1) & (this.packets.length - 1);
+    this.length--;
+    return packet;
+  }
+
+  private grow(): void {
+    const { packets, times, head } = this;
+    const capacity = packets.length;
+    this.packets = [...packets.slice(head), ...packets.slice(0, head), ...new Array<null>(capacity).fill(null)];
+    this.times = new Float64Array(2 * capacity);
+    this.times.set(times.subarray(head));
+    this.times.set(times.subarray(0, head), capacity - head);
+    this.head = 0;
+  }
+}
+
 /** A heap of pooled packets, earliest `due` first, equals in order of arrival. */
 export class PacketHeap {
   private readonly packets: PooledPacket[] = [];

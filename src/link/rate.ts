@@ -46,7 +46,7 @@ export class Rate extends Stage {
     if (this.serving !== null) this.schedule(this.serving);
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     this.advance(now);
     if (this.serving === null) {
       this.serve(now, packet);

@@ -36,7 +36,7 @@ export class Reorder extends Stage {
     return true;
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     this.advance(now);
     if (this.random.next() < this.probability) {
       packet.due = now + this.hold;

@@ -20,7 +20,7 @@ export class Schedule extends Stage {
     this.states.set(now, isUp ? 1 : 0);
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     if (this.states.at(now) === 1) {
       this.emit(now, packet);
     } else {

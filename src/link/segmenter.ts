@@ -101,7 +101,7 @@ export class Segmentation extends Stage {
     this.mtu = mtu;
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     if (packet.gsoSize === 0 || packet.end - packet.start <= this.mtu || !this.segmenter.start(packet)) {
       this.emit(now, packet);
       return;

@@ -1,7 +1,7 @@
 import type { Packet } from '../wire/packet.ts';
 import { Counters } from './counters.ts';
 import type { Link, LinkCounters } from './link.ts';
-import { PacketQueue, type PooledPacket, pool } from './pool.ts';
+import { type PooledPacket, pool, TimedQueue } from './pool.ts';
 
 /**
  * A link by itself, or one step of a `Chain`. Packets enter at times that never go backwards and are emitted at times
@@ -13,23 +13,24 @@ import { PacketQueue, type PooledPacket, pool } from './pool.ts';
  */
 export abstract class Stage implements Link {
   protected readonly counts: Counters = new Counters();
-  /** Where emitted packets go; null: they wait here for `take` or `receive`. */
-  output: Stage | null = null;
-  private readonly exit: PacketQueue = new PacketQueue();
+  /** Belongs to a chain already. */
+  isPart = false;
+  /** What was emitted and leads nowhere waits here for `take` or `receive`. */
+  exit: TimedQueue = new TimedQueue();
+  private output: Stage | null = null;
 
+  /** `sent` and `received` count at the ends of a chain alone, not in the stages between. */
   get counters(): LinkCounters {
     return this.counts;
   }
 
-  /** Takes over a packet. */
-  enter(now: number, packet: PooledPacket): void {
-    this.counts.sent += packet.count;
-    this.counts.sentBytes += packet.end - packet.start;
-    this.onPacket(now, packet);
+  /** What is emitted goes to `output` from now on. */
+  leadTo(output: Stage): void {
+    this.output = output;
   }
 
-  /** A packet is here: emit it, keep it, or count and release it. */
-  protected abstract onPacket(now: number, packet: PooledPacket): void;
+  /** Takes over a packet: emits it, keeps it, or counts and releases it. */
+  abstract onPacket(now: number, packet: PooledPacket): void;
 
   /** No packet will be emitted before this time unless another enters; may be early, never late. */
   nextEvent(): number {
@@ -50,19 +51,24 @@ export abstract class Stage implements Link {
   }
 
   protected emit(now: number, packet: PooledPacket): void {
-    this.counts.received += packet.count;
-    this.counts.receivedBytes += packet.end - packet.start;
-    if (this.output === null) {
-      packet.due = now;
-      this.exit.push(packet);
-    } else {
-      this.output.enter(now, packet);
+    const output = this.output;
+    if (output !== null) {
+      output.onPacket(now, packet);
+      return;
     }
+    const counts = this.counts;
+    counts.received += packet.count;
+    counts.receivedBytes += packet.end - packet.start;
+    this.exit.push(packet, now);
   }
 
   send(now: number, packet: Packet): void {
     this.advance(now);
-    this.enter(now, pool.copy(packet));
+    const copy = pool.copy(packet);
+    const counts = this.counts;
+    counts.sent += copy.count;
+    counts.sentBytes += copy.end - copy.start;
+    this.onPacket(now, copy);
   }
 
   receive(now: number, out: Packet): boolean {
@@ -76,12 +82,11 @@ export abstract class Stage implements Link {
   /** Like `receive`, without a copy: the packet becomes the caller's, to be released. */
   take(now: number): PooledPacket | null {
     this.advance(now);
-    const head = this.exit.head;
-    return head === null || head.due > now ? null : this.exit.shift();
+    return this.exit.due > now ? null : this.exit.shift();
   }
 
   pollTimeout(): number {
-    const head = this.exit.head;
-    return head === null ? this.nextEvent() : head.due;
+    const due = this.exit.due;
+    return due === Number.POSITIVE_INFINITY ? this.nextEvent() : due;
   }
 }

@@ -16,7 +16,7 @@ export class Trace extends Stage {
     this.observer = observer;
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     this.observer(now, packet);
     this.emit(now, packet);
   }

@@ -107,7 +107,9 @@ export class World {
   private readonly digests: boolean;
   private readonly isolates: boolean;
   private readonly deadlines: DeadlineHeap = new DeadlineHeap();
-  private readonly nodes: (WorldHost | WorldPath)[] = [];
+  /** By the number that a deadline has: a host's, or a path's. */
+  private readonly hostOf: (WorldHost | null)[] = [];
+  private readonly pathOf: (WorldPath | null)[] = [];
   private readonly dirtyHosts: WorldHost[] = [];
   private readonly dirtyPaths: WorldPath[] = [];
   private readonly actions: ScheduledAction[] = [];
@@ -128,7 +130,8 @@ export class World {
   /** Puts a host into the world, to be connected. */
   addHost(host: PacketHost, options: HostOptions): WorldHost {
     const node = new WorldHost(this.deadlines.add(), host, options);
-    this.nodes.push(node);
+    this.hostOf.push(node);
+    this.pathOf.push(null);
     this.hosts.push(node);
     this.touchHost(node);
     return node;
@@ -147,9 +150,10 @@ export class World {
     }
     const name = links.name ?? `path ${this.paths.length + 1}`;
     const node = new WorldPath(this.deadlines.add(), this.paths.length, name, links, a, b);
-    a.host.attach(a.interfaceId, node, true);
-    b.host.attach(b.interfaceId, node, false);
-    this.nodes.push(node);
+    a.host.attach(a.interfaceId, node.aToB);
+    b.host.attach(b.interfaceId, node.bToA);
+    this.hostOf.push(null);
+    this.pathOf.push(node);
     this.paths.push(node);
     this.touchPath(node);
     return node;
@@ -171,8 +175,12 @@ export class World {
 
   /** Looks at every host and path again. `run`, `at` and `onReady` do this themselves. */
   touch(): void {
-    for (let index = 0; index < this.hosts.length; index++) this.touchHost(this.hosts[index]!);
+    this.touchHosts();
     for (let index = 0; index < this.paths.length; index++) this.touchPath(this.paths[index]!);
+  }
+
+  private touchHosts(): void {
+    for (let index = 0; index < this.hosts.length; index++) this.touchHost(this.hosts[index]!);
   }
 
   /** Lets time pass. @throws InvariantError when time stands still: something sends forever at one instant */
@@ -219,13 +227,14 @@ export class World {
     while (this.deadlines.firstDeadline <= now) {
       this.counters.events++;
       const id = this.deadlines.first;
-      const node = this.nodes[id]!;
-      if (node instanceof WorldPath) {
-        this.count(node.name, 'is polled');
-        this.deliver(node, node.links.aToB, true);
-        this.deliver(node, node.links.bToA, false);
-        this.deadlines.set(id, node.pollTimeout());
+      const path = this.pathOf[id]!;
+      if (path !== null) {
+        this.count(path.name, 'is polled');
+        this.deliver(path.aToB);
+        this.deliver(path.bToA);
+        this.deadlines.set(id, path.pollTimeout());
       } else {
+        const node = this.hostOf[id]!;
         this.count(node.name, 'has a deadline');
         node.host.onTimeout(now);
         // Its next deadline is asked for at the end of its turn.
@@ -235,32 +244,36 @@ export class World {
     }
   }
 
-  private deliver(path: WorldPath, link: Link, fromA: boolean): void {
+  private deliver(direction: WorldDirection): void {
     const now = this.now;
-    if (link instanceof Stage) {
-      for (let packet = link.take(now); packet !== null; packet = link.take(now)) {
-        this.hand(path, fromA, packet);
-        packet.release();
-      }
-    } else {
+    const stage = direction.stage;
+    if (stage === null) {
       this.clearOut();
-      while (link.receive(now, this.out)) this.hand(path, fromA, this.out);
+      while (direction.link.receive(now, this.out)) this.hand(direction, this.out);
+      return;
+    }
+    while (stage.pollTimeout() <= now) {
+      const packet = stage.take(now);
+      if (packet === null) return;
+      this.hand(direction, packet);
+      packet.release();
     }
   }
 
-  private hand(path: WorldPath, fromA: boolean, packet: Packet): void {
+  private hand(direction: WorldDirection, packet: Packet): void {
+    const path = direction.path;
     this.count(path.name, 'delivers');
     this.counters.delivered++;
     this.counters.deliveredBytes += packet.end - packet.start;
     if (this.digests) {
       this.running.addTime(this.now);
-      this.running.addWord(path.index * 2 + (fromA ? 0 : 1));
+      this.running.addWord(path.index * 2 + (direction.fromA ? 0 : 1));
       this.running.addPacket(packet);
     }
     for (let index = 0; index < this.observers.length; index++) {
-      this.observers[index]!.onDeliver?.(this.now, path, fromA, packet);
+      this.observers[index]!.onDeliver?.(this.now, path, direction.fromA, packet);
     }
-    const end = fromA ? path.b : path.a;
+    const end = direction.to;
     end.host.host.onPacket(this.now, end.interfaceId, packet);
     this.touchHost(end.host);
   }
@@ -295,7 +308,7 @@ export class World {
         hasActed = true;
         options.onTurn!(this.now);
       } else if (hasActed && !this.isolates && options.onReady !== undefined) {
-        this.touch();
+        this.touchHosts();
       }
       if (!hasActed) break;
     }
@@ -309,20 +322,19 @@ export class World {
       const interfaceId = node.host.pollTransmit(this.now, out);
       if (interfaceId < 0) return;
       this.count(node.name, 'transmits');
-      const path = node.pathOf(interfaceId);
-      if (path === null) {
+      const direction = node.directionOf(interfaceId);
+      if (direction === null) {
         this.counters.unattached++;
         continue;
       }
-      const fromA = node.isEndA(interfaceId);
       this.counters.sent++;
       this.counters.sentBytes += out.end - out.start;
       for (let index = 0; index < this.observers.length; index++) {
-        this.observers[index]!.onSend?.(this.now, path, fromA, out);
+        this.observers[index]!.onSend?.(this.now, direction.path, direction.fromA, out);
       }
-      const link = fromA ? path.links.aToB : path.links.bToA;
-      link.send(this.now, out);
-      this.touchPath(path);
+      if (direction.stage !== null) direction.stage.send(this.now, out);
+      else direction.link.send(this.now, out);
+      this.touchPath(direction.path);
     }
   }
 
@@ -364,8 +376,7 @@ export class WorldHost {
   readonly host: PacketHost;
   readonly options: HostOptions;
   isDirty = false;
-  private readonly attached: (WorldPath | null)[] = [];
-  private readonly isA: boolean[] = [];
+  private readonly attached: (WorldDirection | null)[] = [];
 
   constructor(id: number, host: PacketHost, options: HostOptions) {
     this.id = id;
@@ -374,25 +385,40 @@ export class WorldHost {
     this.options = options;
   }
 
-  attach(interfaceId: number, path: WorldPath, isA: boolean): void {
+  /** What leaves by the interface goes there. */
+  attach(interfaceId: number, direction: WorldDirection): void {
     if (!Number.isInteger(interfaceId) || interfaceId < 0) throw new RangeError(`not an interface: ${interfaceId}`);
-    if (this.pathOf(interfaceId) !== null) {
+    if (this.directionOf(interfaceId) !== null) {
       throw new RangeError(`interface ${interfaceId} of ${this.name} has a path already`);
     }
-    while (this.attached.length <= interfaceId) {
-      this.attached.push(null);
-      this.isA.push(false);
-    }
-    this.attached[interfaceId] = path;
-    this.isA[interfaceId] = isA;
+    while (this.attached.length <= interfaceId) this.attached.push(null);
+    this.attached[interfaceId] = direction;
   }
 
-  pathOf(interfaceId: number): WorldPath | null {
+  directionOf(interfaceId: number): WorldDirection | null {
     return interfaceId < this.attached.length ? this.attached[interfaceId]! : null;
   }
+}
 
-  isEndA(interfaceId: number): boolean {
-    return this.isA[interfaceId]!;
+/** One direction of a path in a world: a link and whom it leads to. */
+export class WorldDirection {
+  readonly path: WorldPath;
+  readonly link: Link;
+  /** The link, when it is one of ours: its packets are taken over and not copied. */
+  readonly stage: Stage | null;
+  readonly fromA: boolean;
+  readonly to: Attachment;
+
+  constructor(path: WorldPath, link: Link, fromA: boolean, to: Attachment) {
+    this.path = path;
+    this.link = link;
+    this.stage = link instanceof Stage ? link : null;
+    this.fromA = fromA;
+    this.to = to;
+  }
+
+  pollTimeout(): number {
+    return this.stage !== null ? this.stage.pollTimeout() : this.link.pollTimeout();
   }
 }
 
@@ -405,6 +431,8 @@ export class WorldPath {
   readonly links: TwoLinks;
   readonly a: Attachment;
   readonly b: Attachment;
+  readonly aToB: WorldDirection;
+  readonly bToA: WorldDirection;
   isDirty = false;
 
   constructor(id: number, index: number, name: string, links: TwoLinks, a: Attachment, b: Attachment) {
@@ -414,10 +442,12 @@ export class WorldPath {
     this.links = links;
     this.a = a;
     this.b = b;
+    this.aToB = new WorldDirection(this, links.aToB, true, b);
+    this.bToA = new WorldDirection(this, links.bToA, false, a);
   }
 
   pollTimeout(): number {
-    return Math.min(this.links.aToB.pollTimeout(), this.links.bToA.pollTimeout());
+    return Math.min(this.aToB.pollTimeout(), this.bToA.pollTimeout());
   }
 }
 

@@ -117,7 +117,7 @@ class LineStage extends Stage {
     this.way = way;
   }
 
-  protected onPacket(now: number, packet: PooledPacket): void {
+  onPacket(now: number, packet: PooledPacket): void {
     this.line.enter(now, packet, this.way);
   }
 

@@ -99,8 +99,35 @@ export class Endpoints {
       this.forget(endpoint);
       return;
     }
+    this.file(endpoint);
+  }
+
+  /**
+   * `endpoint` has nothing more to send for now. Its connection is settled anew only when it says that it has changed:
+   * what went out is no news to the other subflows.
+   */
+  afterTransmit(now: number, endpoint: Endpoint): void {
+    const owner = ownerOf(endpoint);
+    const mptcp = owner === null ? null : owner.mptcp;
+    if (
+      mptcp === null ||
+      endpoint.events !== 0 ||
+      mptcp.events !== 0 ||
+      mptcp.wantsUpdate ||
+      endpoint.invariant !== '' ||
+      endpoint.isFinished
+    ) {
+      this.after(now, endpoint);
+      return;
+    }
+    this.file(endpoint);
+    this.deadlines.update(mptcp);
+  }
+
+  /** Its deadline and its wish to send are known. */
+  private file(endpoint: Endpoint): void {
     this.deadlines.update(endpoint);
-    if (endpoint.wantsTransmit) this.transmit.add(endpoint);
+    if (!endpoint.queued && endpoint.wantsTransmit) this.transmit.add(endpoint);
   }
 
   private onHandshakeFailed(handshake: Handshake): void {

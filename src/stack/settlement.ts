@@ -40,7 +40,7 @@ export class Settlement {
       const endpoint = subflows[index]!.endpoint as Endpoint | null;
       if (endpoint === null) continue;
       endpoints.deadlines.update(endpoint);
-      if (endpoint.wantsTransmit) endpoints.transmit.add(endpoint);
+      if (!endpoint.queued && endpoint.wantsTransmit) endpoints.transmit.add(endpoint);
     }
     const ended = mptcp.takeEnded();
     if (ended.length > 0) {

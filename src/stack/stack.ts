@@ -359,7 +359,7 @@ export class Stack implements PacketHost, OpeningHost {
         return interfaceId;
       }
       transmit.shift();
-      endpoints.after(this.now, endpoint);
+      endpoints.afterTransmit(this.now, endpoint);
       settlement.settle(this.now);
     }
     return -1;

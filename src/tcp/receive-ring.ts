@@ -32,6 +32,8 @@ export class ReceiveRing implements ByteSink {
   /** Most bytes held since the ring was empty last, and how often in a row that was little. */
   private peak = 0;
   private frugalTimes = 0;
+  /** Times in a row after which memory is given back: twice as many each time, for what is needed again and again. */
+  private patience = 16;
 
   /** @param limit bytes that may be held at first @param maximum bytes that `adjust` may raise it to */
   constructor(limit: number, maximum: number) {
@@ -181,8 +183,9 @@ export class ReceiveRing implements ByteSink {
     const frugal = this.peak * 4 <= this.storage.length;
     this.peak = 0;
     this.frugalTimes = frugal ? this.frugalTimes + 1 : 0;
-    if (this.frugalTimes < PATIENCE) return;
+    if (this.frugalTimes < this.patience) return;
     this.frugalTimes = 0;
+    this.patience *= 2;
     this.drop();
   }
 
@@ -197,8 +200,6 @@ const EMPTY = new Uint8Array(0);
 const MINIMUM = 4096;
 /** Storage that an empty ring always keeps. */
 const KEPT = 65_536;
-/** Times in a row that a ring is emptied of little before its memory goes. */
-const PATIENCE = 16;
 /** Added to a grown limit: room for the window to open within the round trip. */
 const HEADROOM = 16 * 1460;
 

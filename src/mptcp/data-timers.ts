@@ -40,12 +40,13 @@ export class DataTimers {
 
   /** When `onTimeout` wants to be called; Infinity when nothing is armed. */
   get deadline(): number {
-    return Math.min(this.retransmitDeadline, this.solicitDeadline, this.probeDeadline);
+    return Math.min(this.retransmitDeadline, this.solicitDeadline, this.probeDeadline, this.sender.scheduling.deadline);
   }
 
   onTimeout(now: number): void {
     if (now >= this.solicitDeadline) this.solicit();
     if (now >= this.probeDeadline) this.probeLossy(now);
+    if (now >= this.sender.scheduling.deadline) this.sender.scheduling.onTimeout();
     if (now >= this.retransmitDeadline) this.onRetransmitTimeout(now);
   }
 
@@ -76,6 +77,7 @@ export class DataTimers {
     this.probeDeadline = Number.POSITIVE_INFINITY;
     this.retransmitDeadline = Number.POSITIVE_INFINITY;
     this.solicitDeadline = Number.POSITIVE_INFINITY;
+    this.sender.scheduling.deadline = Number.POSITIVE_INFINITY;
   }
 
   /**

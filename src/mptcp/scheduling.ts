@@ -25,6 +25,12 @@ export class Scheduling {
   private opener: Subflow | null = null;
   /** Data offset up to which bytes were sent again on a faster path, because they held up the rest. */
   private opportunisticHead = 0;
+  /** The last stall that was passed by: whose, since when, and how much went elsewhere the last time. */
+  private stallOf = 0;
+  private stallSince = -1;
+  private stallBytes = 0;
+  /** When a subflow that everyone waits for counts as stalled; Infinity while none is waited for. */
+  deadline = Number.POSITIVE_INFINITY;
 
   constructor(connection: MptcpConnection, sender: DataSender, scheduler: Scheduler) {
     this.connection = connection;
@@ -44,14 +50,26 @@ export class Scheduling {
     this.pictures.splice(index, 1);
   }
 
+  /** The `deadline` has come. */
+  onTimeout(): void {
+    this.deadline = Number.POSITIVE_INFINITY;
+    this.connection.wantsUpdate = true;
+  }
+
   /** Maps waiting data, as far as windows and the scheduler allow. */
   schedule(now: number): void {
     const { sender } = this;
-    if (!sender.hasWaiting) {
-      this.hurryTail(now);
+    const { reinjections } = sender;
+    this.deadline = Number.POSITIVE_INFINITY;
+    const isTail = !sender.hasWaiting;
+    if (isTail && (sender.una >= sender.nxt || this.connection.subflows.length < 2)) return;
+    if (!this.refreshPictures(now)) return;
+    if (now >= this.deadline) this.passBy(now);
+    if (isTail && reinjections.isEmpty) {
+      // Nothing waits any more, and a fast path may idle while a slow one is long in bringing the last bytes (K09).
+      this.retransmitOpportunistically(now, true);
       return;
     }
-    if (!this.refreshPictures(now)) return;
     const { request } = this;
     const { queue } = sender;
     request.more = !sender.isShut && queue.free < queue.limit / 4;
@@ -119,6 +137,10 @@ export class Scheduling {
       picture.pacingRate = sender.pacingRate;
       picture.segmentSize = sender.segmentSize;
       this.shareWindow(now, subflow, sender);
+      if (subflows.length > 1 && !subflow.lossy) {
+        const stalledAt = stallTime(sender);
+        if (stalledAt < this.deadline) this.deadline = stalledAt;
+      }
       picture.room = subflow.lossy ? 0 : Math.max(0, Math.floor(sender.availableWindow) - (subflow.end - sender.nxt));
     }
     if (this.sender.lastAckReceived < 0) this.confineToOpener();
@@ -206,13 +228,7 @@ export class Scheduling {
     }
     if (holder < 0) return;
     const slow = this.pictures[holder]!;
-    let best = -1;
-    for (let index = 0; index < this.pictures.length; index++) {
-      const picture = this.pictures[index]!;
-      if (index === holder || !picture.active || picture.lossy || picture.backup || picture.room === 0) continue;
-      if (picture.smoothedRtt >= slow.smoothedRtt) continue;
-      if (best < 0 || picture.smoothedRtt < this.pictures[best]!.smoothedRtt) best = index;
-    }
+    const best = this.quickest(holder, slow.smoothedRtt);
     if (best < 0) return;
     const picture = this.pictures[best]!;
     if (tail && (picture.queued > 0 || drainTime(slow) < 2 * picture.smoothedRtt)) return;
@@ -225,12 +241,73 @@ export class Scheduling {
     this.mapAgain(now, subflows[best]!, picture, head, length);
   }
 
-  /** Nothing waits any more, and a fast path idles while a slow one is long in bringing the last bytes (K09). */
-  private hurryTail(now: number): void {
-    const { una, nxt } = this.sender;
-    if (una >= nxt || this.connection.subflows.length < 2 || this.opportunisticHead >= una) return;
-    if (this.refreshPictures(now)) this.retransmitOpportunistically(now, true);
+  /**
+   * The byte that the reader waits for travels on a subflow that made no progress for two round trips: what was lost
+   * there was lost again, or all of it, and its timer may be far. What it has goes to others as well, little at first
+   * and twice as much each time that the reader comes to wait for the same stall (A9.19, K09).
+   */
+  private passBy(now: number): void {
+    this.deadline = Number.POSITIVE_INFINITY;
+    const { subflows } = this.connection;
+    const { reinjections, una } = this.sender;
+    if (!this.config.opportunisticRetransmission || !this.connection.fullyEstablished) return;
+    if (this.opportunisticHead >= una) return;
+    let holder = -1;
+    for (let index = 0; index < subflows.length; index++) {
+      if (!subflows[index]!.sent.holds(una)) continue;
+      if (holder >= 0) return; // on its way twice already
+      holder = index;
+    }
+    if (holder < 0 || this.pictures[holder]!.lossy) return;
+    const subflow = subflows[holder]!;
+    const stalledAt = stallTime(subflow.tcp!.sender);
+    if (now < stalledAt) {
+      this.deadline = stalledAt;
+      return;
+    }
+    // Without room elsewhere an acknowledgment there brings us here again.
+    if (this.quickest(holder, Number.POSITIVE_INFINITY) < 0) return;
+    const since = subflow.tcp!.sender.stalledSince;
+    if (this.stallOf === subflow.id && this.stallSince === since) this.stallBytes *= 2;
+    else this.stallBytes = FIRST_COPIES * subflow.picture.segmentSize;
+    this.stallOf = subflow.id;
+    this.stallSince = since;
+    this.opportunisticHead = una;
+    this.counters.OpportunisticRetrans++;
+    let left = this.stallBytes;
+    subflow.sent.forEachUnacknowledged(true, (start, end) => {
+      const from = Math.max(start, una);
+      const to = Math.min(end, from + left);
+      if (from >= to) return;
+      reinjections.add(from, to, subflow.id);
+      left -= to - from;
+    });
   }
+
+  /** Index of the subflow with room and the shortest round trip, below `bound` ms, that is not the `except`-th; or -1. */
+  private quickest(except: number, bound: number): number {
+    let best = -1;
+    let shortest = bound;
+    for (let index = 0; index < this.pictures.length; index++) {
+      const picture = this.pictures[index]!;
+      if (index === except || !picture.active || picture.lossy || picture.backup || picture.room === 0) continue;
+      if (picture.smoothedRtt >= shortest) continue;
+      best = index;
+      shortest = picture.smoothedRtt;
+    }
+    return best;
+  }
+}
+
+/** Round trips without progress after which a subflow counts as stalled: a first loss is repaired sooner. */
+const STALL = 2;
+/** Segments of a stalled subflow that are sent elsewhere at first. */
+const FIRST_COPIES = 10;
+
+/** When a subflow will have been without progress for too long; Infinity when nothing of it is outstanding. */
+function stallTime(sender: Sender): number {
+  if (sender.una === sender.nxt || sender.rtt.smoothed <= 0) return Number.POSITIVE_INFINITY;
+  return sender.stalledSince + STALL * sender.rtt.smoothed;
 }
 
 /** ms until `view` will have delivered what it has, as far as its window and RTT tell. */

@@ -91,8 +91,8 @@ export class Sender {
   /** The caller could not send the last plan. */
   private refused = false;
   private lastAckAt: number;
-  /** Since when something is outstanding without any progress. */
-  private stalledSince: number;
+  /** Since when something is outstanding without any progress, ms; meaningless while nothing is. */
+  stalledSince: number;
   private retries: number;
   private userTimeout: number;
 

@@ -1,5 +1,5 @@
 import { Packet } from '../wire/packet.ts';
-import { packetBytes, slabBuffer } from '../wire/slab.ts';
+import { packetBytes } from '../wire/slab.ts';
 import { packetCount } from './headers.ts';
 
 /**
@@ -26,12 +26,12 @@ export class PooledPacket extends Packet {
 
   constructor(pool: PacketPool, sizeClass: number, bytes: Uint8Array) {
     super(bytes.length - HEADROOM, HEADROOM, bytes);
-    const isInSlab = slabBuffer !== undefined && bytes.buffer === slabBuffer;
+    const isInSlab = this.slabStart >= 0;
     if (isInSlab && slab === null) slab = new Uint8Array(bytes.buffer);
     this.pool = pool;
     this.sizeClass = sizeClass;
     this.slab = isInSlab ? slab! : bytes;
-    this.base = isInSlab ? bytes.byteOffset : 0;
+    this.base = isInSlab ? this.slabStart : 0;
     this.next = null;
     this.due = 0.5;
     this.order = 0;

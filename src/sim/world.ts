@@ -230,8 +230,8 @@ export class World {
       const path = this.pathOf[id]!;
       if (path !== null) {
         this.count(path.name, 'is polled');
-        this.deliver(path.aToB);
-        this.deliver(path.bToA);
+        this.deliver(now, path.aToB);
+        this.deliver(now, path.bToA);
         this.deadlines.set(id, path.pollTimeout());
       } else {
         const node = this.hostOf[id]!;
@@ -244,45 +244,45 @@ export class World {
     }
   }
 
-  private deliver(direction: WorldDirection): void {
-    const now = this.now;
+  private deliver(now: number, direction: WorldDirection): void {
     const stage = direction.stage;
     if (stage === null) {
       this.clearOut();
-      while (direction.link.receive(now, this.out)) this.hand(direction, this.out);
+      while (direction.link.receive(now, this.out)) this.hand(now, direction, this.out);
       return;
     }
     while (stage.pollTimeout() <= now) {
       const packet = stage.take(now);
       if (packet === null) return;
-      this.hand(direction, packet);
+      this.hand(now, direction, packet);
       packet.release();
     }
   }
 
-  private hand(direction: WorldDirection, packet: Packet): void {
+  private hand(now: number, direction: WorldDirection, packet: Packet): void {
     const path = direction.path;
     this.count(path.name, 'delivers');
     this.counters.delivered++;
     this.counters.deliveredBytes += packet.end - packet.start;
     if (this.digests) {
-      this.running.addTime(this.now);
+      this.running.addTime(now);
       this.running.addWord(path.index * 2 + (direction.fromA ? 0 : 1));
       this.running.addPacket(packet);
     }
     for (let index = 0; index < this.observers.length; index++) {
-      this.observers[index]!.onDeliver?.(this.now, path, direction.fromA, packet);
+      this.observers[index]!.onDeliver?.(now, path, direction.fromA, packet);
     }
     const end = direction.to;
-    end.host.host.onPacket(this.now, end.interfaceId, packet);
+    end.host.host.onPacket(now, end.interfaceId, packet);
     this.touchHost(end.host);
   }
 
   /** Gives every host that something happened to its turn, and asks what was touched for its next deadline. */
   private settle(): void {
+    const now = this.now;
     for (let host = this.dirtyHosts.pop(); host !== undefined; host = this.dirtyHosts.pop()) {
       host.isDirty = false;
-      this.turn(host);
+      this.turn(now, host);
     }
     for (let path = this.dirtyPaths.pop(); path !== undefined; path = this.dirtyPaths.pop()) {
       path.isDirty = false;
@@ -290,23 +290,23 @@ export class World {
     }
   }
 
-  private turn(node: WorldHost): void {
+  private turn(now: number, node: WorldHost): void {
     const host = node.host;
     const options = node.options;
     let hasTurned = options.onTurn === undefined;
     this.counters.turns++;
     for (;;) {
-      this.transmit(node);
+      this.transmit(now, node);
       let hasActed = false;
       for (let descriptor = host.pollReady(); descriptor !== -1; descriptor = host.pollReady()) {
         this.count(node.name, 'has sockets ready');
         hasActed = true;
-        if (options.onReady !== undefined) options.onReady(this.now, descriptor);
+        if (options.onReady !== undefined) options.onReady(now, descriptor);
       }
       if (!hasTurned) {
         hasTurned = true;
         hasActed = true;
-        options.onTurn!(this.now);
+        options.onTurn!(now);
       } else if (hasActed && !this.isolates && options.onReady !== undefined) {
         this.touchHosts();
       }
@@ -315,11 +315,11 @@ export class World {
     this.deadlines.set(node.id, host.pollTimeout());
   }
 
-  private transmit(node: WorldHost): void {
+  private transmit(now: number, node: WorldHost): void {
     const out = this.out;
     for (;;) {
       this.clearOut();
-      const interfaceId = node.host.pollTransmit(this.now, out);
+      const interfaceId = node.host.pollTransmit(now, out);
       if (interfaceId < 0) return;
       this.count(node.name, 'transmits');
       const direction = node.directionOf(interfaceId);
@@ -330,10 +330,10 @@ export class World {
       this.counters.sent++;
       this.counters.sentBytes += out.end - out.start;
       for (let index = 0; index < this.observers.length; index++) {
-        this.observers[index]!.onSend?.(this.now, direction.path, direction.fromA, out);
+        this.observers[index]!.onSend?.(now, direction.path, direction.fromA, out);
       }
-      if (direction.stage !== null) direction.stage.send(this.now, out);
-      else direction.link.send(this.now, out);
+      if (direction.stage !== null) direction.stage.send(now, out);
+      else direction.link.send(now, out);
       this.touchPath(direction.path);
     }
   }

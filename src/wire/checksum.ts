@@ -32,10 +32,8 @@ export function sum(bytes: Uint8Array, start: number, end: number, initial: numb
 
 /** `sum` over a packet's bytes, which needs no new view. */
 export function sumPacket(packet: Packet, start: number, end: number, initial: number): number {
-  if (end - start >= SLAB_FROM && packet.bytes.buffer === slabBuffer) {
-    const base = packet.bytes.byteOffset;
-    return initial + slabSum(base + start, base + end);
-  }
+  const base = packet.slabStart;
+  if (base >= 0 && end - start >= SLAB_FROM) return initial + slabSum(base + start, base + end);
   return sumView(packet.view, start, end, initial);
 }
 

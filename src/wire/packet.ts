@@ -1,3 +1,5 @@
+import { slabBuffer } from './slab.ts';
+
 /** How far a packet's transport checksum can be trusted, or what remains to be done to it. */
 export const ChecksumState = {
   /** The field holds a full checksum that nobody has verified. */
@@ -17,6 +19,8 @@ export const ChecksumState = {
  */
 export class Packet {
   readonly bytes: Uint8Array;
+  /** Where `bytes` begins in the memory that `slabSum` sums; -1 when it is not there. */
+  readonly slabStart: number;
   /** One lasting view over `bytes`. */
   readonly view: DataView;
   /** Offset of the IP header. Producers leave headroom before it for the device's own header. */
@@ -31,6 +35,7 @@ export class Packet {
   /** @param capacity bytes of room after `headroom` @param headroom bytes kept free before the IP header */
   constructor(capacity: number, headroom = 0, bytes: Uint8Array = new Uint8Array(headroom + capacity)) {
     this.bytes = bytes;
+    this.slabStart = bytes.buffer === slabBuffer ? bytes.byteOffset : -1;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.start = headroom;
     this.end = headroom;

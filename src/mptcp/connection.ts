@@ -627,6 +627,18 @@ export class MptcpConnection implements PathCommands {
     this.group.end(subflow, Ending.Shutdown);
   }
 
+  /**
+   * The peer ended its side of one subflow while the connection goes on. RFC 8684 §3.3.3 lets ours live on, to carry data
+   * one way. But who gives up a path, as for an address that is gone, does not read there either: Linux's socket is closed
+   * and answers data with a reset, and its REMOVE_ADDR, which nobody repeats, may be lost. So, as Linux, we end it too
+   * when there is another.
+   */
+  onSubflowFinished(now: number, subflow: Subflow): void {
+    if (this.state !== State.Established || subflow.ending !== Ending.None) return;
+    if (!this.subflows.some((other) => other !== subflow && other.usable)) return;
+    this.retire(now, subflow);
+  }
+
   /** True when it is for us: every subflow is reset (A7.11). */
   onFastClose(now: number, options: MptcpOptions): boolean {
     if (options.fastCloseKeyHigh !== this.localKey.high || options.fastCloseKeyLow !== this.localKey.low) {

@@ -555,6 +555,7 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   onPeerFin(now: number, _offset: number): void {
     if (this.connection.fallenBack) this.connection.receiver.finish(now);
+    else this.connection.onSubflowFinished(now, this);
   }
 
   onClosed(now: number, reason: number): void {

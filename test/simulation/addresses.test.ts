@@ -335,3 +335,20 @@ test('A6.18, E2.13 an IPv4 connection gets an IPv6 subflow', () => {
   world.run({ until: 3000 });
   equal(server.sockets.recv(far, target, 0, 70_000), 69_000);
 });
+
+test('A6.14 a REMOVE_ADDR that gets lost: the subflow that the peer ended ends here too', () => {
+  const removals = new FilteredLink((segment) => (segment.mptcp.present & Mptcp.RemoveAddress) !== 0);
+  const { world, client, server, clientSide, serverSide, near } = connected({
+    paths: [path([], { aToB: { links: [removals] } }), path()],
+  });
+  equal(serverSide.mptcp!.subflows.length, 2);
+  client.endpoints.remove(world.now, client.endpoints.endpoints[0]!.id);
+  client.stack.touchAll();
+  world.run({ until: world.now + 1000 });
+  equal(server.stack.counters.RmAddr, 0, 'nobody told the server');
+  for (const side of [clientSide, serverSide]) equal(side.mptcp!.subflows.length, 1);
+  // The connection goes on by the other.
+  client.sockets.send(near, new Uint8Array(1000), 0, 1000);
+  world.run({ until: world.now + 1000 });
+  equal(serverSide.readable, 1000);
+});

@@ -128,19 +128,34 @@ test('A10.02, A10.11 a DATA_FIN that overtakes data is held until the data is th
   equal(serverSide.mptcp!.state, State.CloseWait);
 });
 
-test('A10.05 a subflow’s FIN alone closes one direction of that subflow and nothing else', () => {
+test('A10.05 a subflow’s FIN alone ends nothing but that subflow, which the other side ends too while there is another', () => {
   const { world, client, clientSide, serverSide, near, far, server, target } = connected();
   const joined = clientSide.mptcp!.subflows.find((subflow) => subflow.joined)!;
   clientSide.mptcp!.retireSubflow(world.now, joined.id);
   client.stack.touchAll();
   world.run({ until: 2000 });
-  equal(joined.tcp!.state, State.FinWait2);
+  equal(joined.tcp!.state, State.TimeWait);
+  deepEqual([clientSide.mptcp!.subflows.length, serverSide.mptcp!.subflows.length], [1, 1]);
   deepEqual([clientSide.closeReason, serverSide.closeReason], [-1, -1]);
   deepEqual([clientSide.mptcp!.state, serverSide.mptcp!.state], [State.Established, State.Established]);
   client.sockets.send(near, new Uint8Array(60_000), 0, 60_000);
   world.run({ until: 3000 });
   equal(server.sockets.recv(far, target, 0, 70_000), 60_000);
   equal(joined.bytesSent, 0);
+});
+
+test('A10.05 the FIN of the only subflow closes that direction of it alone: the other still carries data', () => {
+  const { world, client, server, clientSide, serverSide, near, far, target } = connected({ paths: [path()] }, 1);
+  const [only] = clientSide.mptcp!.subflows;
+  clientSide.mptcp!.retireSubflow(world.now, only!.id);
+  client.stack.touchAll();
+  world.run({ until: world.now + 1000 });
+  equal(only!.tcp!.state, State.FinWait2);
+  equal(serverSide.mptcp!.subflows[0]!.tcp!.state, State.CloseWait);
+  equal(server.sockets.send(far, new Uint8Array(5000), 0, 5000), 5000);
+  world.run({ until: world.now + 1000 });
+  equal(client.sockets.recv(near, target, 0, 70_000), 5000);
+  deepEqual([clientSide.closeReason, serverSide.closeReason], [-1, -1]);
 });
 
 test('A10.06 break before make: without a subflow the connection waits, and a new join revives it', () => {
@@ -265,7 +280,7 @@ for (const outstanding of [false, true]) {
       mptcp.hasChecksum = false;
     });
     world.run({ until: world.now + 10 });
-    equal(second!.tcp!.state, State.CloseWait, 'the FIN ended that direction of that subflow');
+    equal(second!.tcp!.state, outstanding ? State.LastAck : State.CloseWait, 'the FIN ended that subflow');
     equal(first!.tcp!.state, State.Established, 'and no other');
     equal(peer.state, outstanding ? State.Established : State.CloseWait, 'the DATA_FIN counts once all is there');
     isLost = false;

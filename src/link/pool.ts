@@ -1,5 +1,5 @@
 import { Packet } from '../wire/packet.ts';
-import { packetBytes, slabBuffer } from '../wire/slab.ts';
+import { packetBytes } from '../wire/slab.ts';
 import { packetCount } from './headers.ts';
 
 /**
@@ -11,8 +11,9 @@ import { packetCount } from './headers.ts';
 export class PooledPacket extends Packet {
   readonly pool: PacketPool;
   readonly sizeClass: number;
-  /** Where an IP packet begins when this is taken, behind the headroom. */
-  readonly home: number;
+  /** The array that `bytes` is a window of, and where in it: copies within one array need no view. */
+  readonly slab: Uint8Array;
+  readonly base: number;
   /** The next packet of the queue this one is in. */
   next: PooledPacket | null;
   /** When the present stage lets it go. */
@@ -23,13 +24,14 @@ export class PooledPacket extends Packet {
   count: number;
   isFree: boolean;
 
-  /** @param room `bytes` or what they are part of: packets that share their array need no view each */
-  constructor(pool: PacketPool, sizeClass: number, bytes: Uint8Array, room: Room) {
-    const home = bytes.byteOffset - room.bytes.byteOffset + HEADROOM;
-    super(bytes.length - HEADROOM, home, room.bytes, room.view);
+  constructor(pool: PacketPool, sizeClass: number, bytes: Uint8Array) {
+    super(bytes.length - HEADROOM, HEADROOM, bytes);
+    const isInSlab = this.slabStart >= 0;
+    if (isInSlab && slab === null) slab = new Uint8Array(bytes.buffer);
     this.pool = pool;
     this.sizeClass = sizeClass;
-    this.home = home;
+    this.slab = isInSlab ? slab! : bytes;
+    this.base = isInSlab ? this.slabStart : 0;
     this.next = null;
     this.due = 0.5;
     this.order = 0;
@@ -68,8 +70,8 @@ export class PacketPool {
     else this.large = packet.next;
     packet.next = null;
     packet.isFree = false;
-    packet.start = packet.home;
-    packet.end = packet.home;
+    packet.start = HEADROOM;
+    packet.end = HEADROOM;
     packet.gsoSize = 0;
     packet.checksum = 0;
     packet.count = 1;
@@ -106,43 +108,24 @@ export class PacketPool {
 
   /** A packet with room for the largest, for one owner's lasting use. */
   scratch(): PooledPacket {
-    const bytes = packetBytes(HEADROOM + LARGE);
-    return new PooledPacket(this, 2, bytes, roomOf(bytes));
+    return new PooledPacket(this, 2, packetBytes(HEADROOM + LARGE));
   }
 
   private allocate(sizeClass: number): PooledPacket {
     const size = HEADROOM + (sizeClass === 0 ? SMALL : sizeClass === 1 ? JUMBO : LARGE);
-    let bytes: Uint8Array;
     if (sizeClass === 0 && this.slots > 0) {
       this.slots--;
-      bytes = packetBytes(size);
-    } else bytes = new Uint8Array(size);
-    return new PooledPacket(this, sizeClass, bytes, roomOf(bytes));
+      return new PooledPacket(this, sizeClass, packetBytes(size));
+    }
+    return new PooledPacket(this, sizeClass, new Uint8Array(size));
   }
-}
-
-/** An array that packets stand in, and the view over it. */
-class Room {
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
-
-  constructor(bytes: Uint8Array) {
-    this.bytes = bytes;
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  }
-}
-
-/** All of WebAssembly's memory for packets for those that are in it: one array and one view for thousands of packets. */
-function roomOf(bytes: Uint8Array): Room {
-  if (bytes.buffer !== slabBuffer) return new Room(bytes);
-  slab ??= new Room(new Uint8Array(bytes.buffer));
-  return slab;
 }
 
 /** Copies bytes between packets. `copyWithin` in a shared array costs half of `set(subarray)` and makes no garbage. */
 export function copyBytes(from: Packet, fromAt: number, length: number, to: Packet, toAt: number): void {
-  if (from.bytes === to.bytes) {
-    to.bytes.copyWithin(toAt, fromAt, fromAt + length);
+  if (from instanceof PooledPacket && to instanceof PooledPacket && from.slab === to.slab) {
+    const start = from.base + fromAt;
+    to.slab.copyWithin(to.base + toAt, start, start + length);
   } else {
     to.bytes.set(from.bytes.subarray(fromAt, fromAt + length), toAt);
   }
@@ -275,8 +258,8 @@ const SMALL = 1984;
 const JUMBO = 9216;
 const LARGE = 65_600;
 
-/** Once a packet is in it. */
-let slab: Room | null = null;
+/** All of WebAssembly's memory for packets, once a packet is in it. */
+let slab: Uint8Array | null = null;
 
 /** The pool that all links share: buffers, no state. */
 export const pool: PacketPool = new PacketPool();

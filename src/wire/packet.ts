@@ -18,11 +18,10 @@ export const ChecksumState = {
  * longer copies it.
  */
 export class Packet {
-  /** Other packets may stand in the same array. */
   readonly bytes: Uint8Array;
   /** Where `bytes` begins in the memory that `slabSum` sums; -1 when it is not there. */
   readonly slabStart: number;
-  /** One lasting view over all of `bytes`. */
+  /** One lasting view over `bytes`. */
   readonly view: DataView;
   /** Offset of the IP header. Producers leave headroom before it for the device's own header. */
   start: number;
@@ -34,15 +33,10 @@ export class Packet {
   checksum: number;
 
   /** @param capacity bytes of room after `headroom` @param headroom bytes kept free before the IP header */
-  constructor(
-    capacity: number,
-    headroom = 0,
-    bytes: Uint8Array = new Uint8Array(headroom + capacity),
-    view: DataView = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
-  ) {
+  constructor(capacity: number, headroom = 0, bytes: Uint8Array = new Uint8Array(headroom + capacity)) {
     this.bytes = bytes;
     this.slabStart = bytes.buffer === slabBuffer ? bytes.byteOffset : -1;
-    this.view = view;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.start = headroom;
     this.end = headroom;
     this.gsoSize = 0;

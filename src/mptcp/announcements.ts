@@ -135,8 +135,8 @@ export class Announcements {
   /** Has a subflow that may carry them say what waits to be said. */
   demand(now: number): void {
     for (const subflow of this.connection.subflows) {
-      if (!this.carries(subflow)) continue;
-      subflow.tcp?.demandAcknowledgment(now);
+      if (!this.carries(subflow) || subflow.options.pacing.isHeld) continue;
+      subflow.demandSignal(now);
       return;
     }
   }

@@ -391,7 +391,7 @@ export class MptcpConnection implements PathCommands {
     if (subflow === undefined || subflow.closed || this.fallenBack) return;
     subflow.localBackup = backup;
     subflow.options.wantsPriority = true;
-    subflow.tcp?.demandAcknowledgment(now);
+    subflow.demandSignal(now);
     this.wantsUpdate = true;
   }
 

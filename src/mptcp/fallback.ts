@@ -156,7 +156,7 @@ export class Fallback {
     this.answers++;
     this.failing = true;
     subflow.options.setFail(connection.receiver.next);
-    subflow.tcp?.demandAcknowledgment(now);
+    subflow.demandSignal(now);
   }
 
   /** The peer's stream is plain from here on. */
@@ -180,7 +180,7 @@ export class Fallback {
         this.failedAt = now;
         this.deadline = now + connection.config.failTimeout;
         subflow.options.setFail(dataStart);
-        subflow.tcp?.demandAcknowledgment(now);
+        subflow.demandSignal(now);
       }
       receiver.onData(now, dataStart, bytes, 0, bytes.length);
       return;

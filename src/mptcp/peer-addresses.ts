@@ -39,7 +39,7 @@ export class PeerAddresses {
       return;
     }
     announcements.echo(options.addId, address, options.addPort);
-    subflow.tcp?.demandAcknowledgment(now);
+    subflow.demandSignal(now);
     this.learn(now, options.addId, address, options.addPort);
   }
 

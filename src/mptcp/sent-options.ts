@@ -6,6 +6,7 @@ import type { JoinHandshake } from './join-handshake.ts';
 import { NO_MAPPING } from './mappings.ts';
 import { Phase } from './phase.ts';
 import type { SentData } from './sent-data.ts';
+import { SignalPacing } from './signal-pacing.ts';
 import type { Subflow } from './subflow.ts';
 
 /**
@@ -17,6 +18,7 @@ export class SentOptions {
   private readonly connection: MptcpConnection;
   private readonly sent: SentData;
   private readonly join: JoinHandshake;
+  readonly pacing: SignalPacing;
 
   // What a pure ACK should say
   /** The last word of the handshake: MP_CAPABLE with both keys, or MP_JOIN with the HMAC. */
@@ -47,6 +49,7 @@ export class SentOptions {
     this.connection = subflow.connection;
     this.sent = sent;
     this.join = join;
+    this.pacing = new SignalPacing(subflow);
   }
 
   /** What the next RST says. */
@@ -93,14 +96,9 @@ export class SentOptions {
   get wantsAcknowledgment(): boolean {
     // Until it is proven, the side that opened it says nothing but the handshake's last word: the rest waits.
     if (this.isOpening) return this.wantsHandshakeAck || (this.wantsDataFin && !this.subflow.joined);
-    return (
-      this.wantsHandshakeAck ||
-      this.wantsDataFin ||
-      this.wantsPriority ||
-      this.wantsDataAck ||
-      this.failHigh >= 0 ||
-      this.connection.announcements.wants(this.subflow)
-    );
+    if (this.wantsHandshakeAck || this.wantsDataFin || this.wantsDataAck) return true;
+    if (this.pacing.isHeld) return false;
+    return this.wantsPriority || this.failHigh >= 0 || this.connection.announcements.wants(this.subflow);
   }
 
   /** We opened it, and RFC 8684 §3.1, §3.2 do not yet allow to rely on it. */
@@ -113,6 +111,12 @@ export class SentOptions {
    * may carry.
    */
   write(now: number, segment: Segment, offset: number, length: number, room: number): number {
+    const allowed = this.fill(now, segment, offset, length, room);
+    this.pacing.onTransmit(now, segment, allowed > 0 || (segment.flags & Flag.Fin) !== 0);
+    return allowed;
+  }
+
+  private fill(now: number, segment: Segment, offset: number, length: number, room: number): number {
     const { connection } = this;
     const options = segment.mptcp;
     if ((segment.flags & Flag.Rst) !== 0) {
@@ -170,7 +174,7 @@ export class SentOptions {
   /** After fallback: at most the infinite mapping, once (RFC 8684 §3.7). */
   private writePlain(options: MptcpOptions, offset: number, length: number, room: number): number {
     if (length === 0) {
-      if (this.failHigh >= 0 && room >= 12) this.writeFail(options);
+      if (this.failHigh >= 0 && room >= 12 && !this.pacing.isHeld) this.writeFail(options);
       return 0;
     }
     if ((this.infinitePending || offset === this.infiniteStart) && room >= 20) {
@@ -236,8 +240,10 @@ export class SentOptions {
   private writePureAck(now: number, segment: Segment, room: number): void {
     const options = segment.mptcp;
     const { announcements, checksums, sender } = this.connection;
+    const isFin = (segment.flags & Flag.Fin) !== 0;
+    const maySignal = isFin || !this.pacing.isHeld;
     // A1.41: an announcement travels alone, without DSS, so that an IPv6 address fits.
-    if ((segment.flags & Flag.Fin) === 0 && announcements.write(now, this.subflow, options, room)) return;
+    if (!isFin && maySignal && announcements.write(now, this.subflow, options, room)) return;
     options.present |= Mptcp.Dss;
     options.dssFlags = 0;
     options.hasChecksum = false;
@@ -257,6 +263,7 @@ export class SentOptions {
         if (checksums) options.checksum = pseudoChecksum(options, 0);
       }
     }
+    if (!maySignal) return;
     let used = 12 + ((options.dssFlags & Dss.Map) !== 0 ? 16 : 0);
     if (this.failHigh >= 0 && used + 12 <= room) {
       this.writeFail(options);

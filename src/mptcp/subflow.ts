@@ -222,12 +222,13 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
     this.connection.onSubflowTcpEstablished(now, this);
   }
 
-  /** When the join's third ACK goes out again; Infinity when it need not. */
+  /** When the join's third ACK goes out again, or signals that had to wait go out; Infinity when nothing is to come. */
   get deadline(): number {
-    return this.join.deadline;
+    return Math.min(this.join.deadline, this.options.pacing.deadline);
   }
 
   onTimeout(now: number): void {
+    this.options.pacing.onTimeout(now);
     if (now < this.join.deadline) return;
     this.join.disarm();
     if (this.join.isExhausted) {
@@ -248,6 +249,13 @@ export class Subflow implements Extension, ByteSource, ByteSink, PathView {
 
   get wantsAcknowledgment(): boolean {
     return this.options.wantsAcknowledgment;
+  }
+
+  /** A pure ACK goes out now for a signal that waits, unless there were enough of them (A5.27). */
+  demandSignal(now: number): void {
+    const { pacing } = this.options;
+    pacing.onTimeout(now);
+    if (this.tcp !== null && !pacing.isHeld) this.tcp.demandAcknowledgment(now);
   }
 
   onTransmit(now: number, segment: Segment, offset: number, length: number, room: number): number {

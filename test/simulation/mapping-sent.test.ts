@@ -176,7 +176,7 @@ test('A5.31 one large write over paths with other segment sizes: mappings end wi
   }
 });
 
-test('duplicate ACKs with a signal are no sign of loss; those with a DSS alone are', () => {
+test('A5.27 duplicate ACKs with a signal are no sign of loss; those with a DSS alone are', () => {
   for (const isSignal of [true, false]) {
     const { peer, line } = proven({ tcp: { sack: false } });
     line.sends({ options: line.acknowledges(1) });

@@ -118,6 +118,18 @@ export class Mappings {
     return at;
   }
 
+  /** Index of the first mapping that ends beyond subflow offset `offset`; `count` when none does. */
+  firstBeyond(offset: number): number {
+    let low = 0;
+    let high = this.count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.subflowStart(middle) + this.length(middle) > offset) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
   /**
    * Forgets mappings that lie wholly below subflow offset `offset` and data offset `dataOffset`; a mapping that stays
    * keeps those behind it.

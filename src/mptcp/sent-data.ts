@@ -110,11 +110,9 @@ export class SentData {
     const ownEnd = this.own === null ? 0 : this.ownStart + this.own.length;
     const needed = Math.max(this.acknowledged, ownEnd);
     let lowest = Number.POSITIVE_INFINITY;
-    for (let index = 0; index < count; index++) {
-      const begin = mappings.subflowStart(index);
-      if (begin + mappings.length(index) <= needed) continue;
+    for (let index = mappings.firstBeyond(needed); index < count; index++) {
       // A mapping may have grown since its bytes were copied.
-      const start = mappings.dataStart(index) + Math.max(0, needed - begin);
+      const start = mappings.dataStart(index) + Math.max(0, needed - mappings.subflowStart(index));
       if (start < lowest) lowest = start;
       if (!this.unordered) break;
     }
@@ -142,8 +140,7 @@ export class SentData {
    */
   forEachUnacknowledged(travelling: boolean, take: (dataStart: number, dataEnd: number) => void): void {
     const { mappings } = this;
-    for (let index = 0; index < mappings.count; index++) {
-      if (travelling && mappings.subflowStart(index) + mappings.length(index) <= this.acknowledged) continue;
+    for (let index = travelling ? mappings.firstBeyond(this.acknowledged) : 0; index < mappings.count; index++) {
       take(mappings.dataStart(index), mappings.dataStart(index) + mappings.length(index));
     }
   }
@@ -151,7 +148,7 @@ export class SentData {
   /** Bytes from `dataOffset` to the end of the mapping that still has to bring it here; 0 when none has. */
   runFrom(dataOffset: number): number {
     const { mappings } = this;
-    for (let index = 0; index < mappings.count; index++) {
+    for (let index = mappings.firstBeyond(this.acknowledged); index < mappings.count; index++) {
       const start = mappings.dataStart(index);
       const end = start + mappings.length(index);
       if (dataOffset < start || dataOffset >= end) continue;

@@ -59,3 +59,18 @@ test('a mapping over thousands of small ones with gaps between them takes one pa
   assert.equal(mappings.insert(1, 1, 65_535), 0);
   assert.deepEqual(listed(mappings), [[1, 1, 65_535]]);
 });
+
+test('the first mapping that ends beyond an offset, gaps or not', () => {
+  const mappings = new Mappings();
+  assert.equal(mappings.firstBeyond(1), 0, 'none there');
+  for (const [start, length] of [
+    [1, 10],
+    [11, 5],
+    [20, 1],
+  ] as const)
+    mappings.push(start, 1000 + start, length);
+  assert.deepEqual(
+    [0, 10, 11, 15, 16, 18, 20, 21, 99].map((offset) => mappings.firstBeyond(offset)),
+    [0, 0, 1, 1, 2, 2, 2, 3, 3],
+  );
+});

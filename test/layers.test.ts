@@ -48,7 +48,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   script: ['wire', 'netlink', 'api', 'tcp', 'mptcp', 'policy', 'stack', 'sockets'],
   trace: ['wire'],
   node: ['wire', 'netlink', 'api', 'link', 'policy', 'stack', 'sockets', 'types:tcp', 'types:mptcp'],
-  net: ['api', 'node', 'sockets', 'wire'],
+  net: ['api', 'node', 'sockets', 'wire', 'kernel', 'link', 'stack', 'types:policy', 'types:tcp', 'types:mptcp'],
   kernel: ['wire', 'netlink', 'api', 'node'],
   daemon: ['wire', 'api', 'netlink', 'kernel', 'node', 'policy'],
   cli: ['*'],

@@ -37,6 +37,16 @@ export interface Foreign {
   eventfd(initial: number, flags: number): number;
   timerfdCreate(clock: number, flags: number): number;
   timerfdSettime(fd: number, flags: number, value: Pointer): number;
+  /** Any system call, by the machine's number for it; addresses and whole numbers as `unsigned long`. */
+  syscall(
+    number: number,
+    a: number | bigint,
+    b: number | bigint,
+    c: number | bigint,
+    d: number | bigint,
+    e: number | bigint,
+    f: number | bigint,
+  ): number;
   /** libuv's C functions that Node exports, for the main thread's loop only; undefined when they are not to be had. */
   readonly uv: ForeignLoop | undefined;
 }
@@ -155,6 +165,8 @@ function bindAll(koffi: Koffi, library: KoffiLibrary): Foreign {
       const settime = declare('int timerfd_settime(int, int, void*, void*)');
       return (fd: number, flags: number, value: Pointer) => settime(fd, flags, value, null);
     })(),
+    // The C function takes its arguments variably, which the calling conventions of both machines make no matter of.
+    syscall: declare(`int syscall(${Array(7).fill('unsigned long').join(', ')})`),
     uv: bindLoop(koffi, library),
   };
   return functions as unknown as Foreign;

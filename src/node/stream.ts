@@ -9,6 +9,7 @@ import {
   type Sockets,
   SocketType,
 } from '../sockets/sockets.ts';
+import type { Connection } from '../stack/connection.ts';
 import { Ready } from '../stack/handle.ts';
 import type { Address } from '../wire/address.ts';
 import { SystemError } from './system-error.ts';
@@ -26,6 +27,8 @@ export interface StreamHandler {
   onDrain?(stream: Stream): void;
   /** The peer finished, and everything it sent has been used. */
   onEnd?(stream: Stream): void;
+  /** Subflows came, went or changed priority, or the connection is plain TCP now: `info` tells. */
+  onPaths?(stream: Stream): void;
   /** The stream is over: with an error, or after both sides finished, or by `abort`. The last call. */
   onClose?(error: SystemError | undefined, stream: Stream): void;
 }
@@ -63,9 +66,18 @@ export class Streams {
   private readonly wake: () => void;
   private readonly streams: (Stream | undefined)[] = [];
   private readonly listeners: (StreamListener | undefined)[] = [];
+  /** Connections whose user left and that still deliver, under numbers that no socket has. */
+  private readonly lingering = new Map<number, Connection>();
+  private nextLingering = FIRST_LINGERING;
+  private readonly onLingering: () => void;
 
-  /** @param clock the instant that the host is told with commands @param wake called after each command */
-  constructor(sockets: Sockets, clock: () => number, wake: () => void = () => {}) {
+  /**
+   * @param clock the instant that the host is told with commands
+   * @param wake called after each command
+   * @param onLingering `lingeringCount` changed
+   */
+  constructor(sockets: Sockets, clock: () => number, wake: () => void = () => {}, onLingering: () => void = () => {}) {
+    this.onLingering = onLingering;
     this.sockets = sockets;
     this.clock = clock;
     this.wake = wake;
@@ -126,6 +138,10 @@ export class Streams {
       stream.onReady(this.sockets.takeReady(descriptor));
       return;
     }
+    if (descriptor >= FIRST_LINGERING) {
+      this.onLingeringReady(descriptor);
+      return;
+    }
     const listener = this.listeners[descriptor];
     if (listener === undefined) return;
     this.sockets.takeReady(descriptor);
@@ -138,6 +154,35 @@ export class Streams {
       // What came with the handshake, before anybody could be told.
       offered.onReady(this.sockets.takeReady(accepted) | Ready.Readable | Ready.Writable);
     }
+  }
+
+  /** Connections that were let go of and are not over: they still deliver, or wait for the peer's end. */
+  get lingeringCount(): number {
+    return this.lingering.size;
+  }
+
+  /** Bytes of them that their peers have not acknowledged. */
+  get lingeringBytes(): number {
+    let bytes = 0;
+    for (const connection of this.lingering.values()) bytes += connection.unacknowledged;
+    return bytes;
+  }
+
+  /** For streams: the descriptor of `connection` was closed. */
+  linger(connection: Connection | undefined): void {
+    if (connection === undefined || connection.closed) return;
+    const number = this.nextLingering++;
+    this.lingering.set(number, connection);
+    this.sockets.stack.attach(connection, number);
+    this.onLingering();
+  }
+
+  private onLingeringReady(number: number): void {
+    const connection = this.lingering.get(number);
+    connection?.takeReady();
+    if (connection?.closed !== true) return;
+    this.lingering.delete(number);
+    this.onLingering();
   }
 
   /** Streams that are open now. */
@@ -180,6 +225,10 @@ export class StreamListener {
 
   get port(): number {
     return this.streams.sockets.localPort(this.descriptor);
+  }
+
+  get closed(): boolean {
+    return this.isClosed;
   }
 
   /** Closes the port; connections that were accepted go on. */
@@ -232,6 +281,11 @@ export class Stream {
 
   get closed(): boolean {
     return this.descriptor < 0;
+  }
+
+  /** The peer finished, and everything it sent was used. */
+  get peerEnded(): boolean {
+    return this.readEnded;
   }
 
   get localEndpoint(): Endpoint | undefined {
@@ -328,6 +382,38 @@ export class Stream {
     if (this.descriptor >= 0 && this.isOver) this.onOver();
   }
 
+  /**
+   * Lets go of it, as close(2) does: what was sent is still delivered, unread bytes make it a reset. Bytes that `write`
+   * keeps are lost. No callback follows.
+   */
+  close(): void {
+    if (this.descriptor < 0) return;
+    this.release();
+  }
+
+  /** Changes options of the connection. False for values that cannot be. */
+  configure(settings: SocketSettings): boolean {
+    if (this.descriptor < 0) return false;
+    this.streams.commandTime();
+    const outcome = this.sockets.configure(this.descriptor, settings);
+    this.streams.commanded();
+    return outcome >= 0;
+  }
+
+  /** The stack's connection; undefined once the stream is closed. */
+  get connection(): Connection | undefined {
+    return this.descriptor < 0 ? undefined : this.sockets.connectionOf(this.descriptor);
+  }
+
+  /** Runs commands to the connection at the host's present instant, and lets them be sent. */
+  command(run: (now: number, connection: Connection) => void): void {
+    const { connection } = this;
+    if (connection === undefined) return;
+    run(this.streams.commandTime(), connection);
+    this.streams.sockets.stack.touch(connection);
+    this.streams.commanded();
+  }
+
   /** Ends the connection at once, by MP_FASTCLOSE or RST. */
   abort(): void {
     if (this.descriptor < 0) return;
@@ -349,6 +435,10 @@ export class Stream {
       this.handler.onConnect?.(this);
       if (this.descriptor < 0) return;
       bits |= Ready.Writable;
+    }
+    if ((bits & (Ready.FellBack | Ready.Subflows)) !== 0) {
+      this.handler.onPaths?.(this);
+      if (this.descriptor < 0) return;
     }
     if ((bits & (Ready.Readable | Ready.PeerFinished | Ready.Closed)) !== 0) this.receive();
     if (this.descriptor >= 0 && (bits & Ready.Writable) !== 0 && this.connected) {
@@ -435,11 +525,15 @@ export class Stream {
     this.descriptor = -1;
     this.streams.forget(descriptor);
     this.streams.commandTime();
+    const connection = this.sockets.connectionOf(descriptor);
     this.sockets.close(descriptor);
+    this.streams.linger(connection);
     this.streams.commanded();
   }
 }
 
+/** Above all descriptors. */
+const FIRST_LINGERING = 0x4000_0000;
 const NO_HANDLER: StreamHandler = {};
 const NOTHING = new Uint8Array(0);
 

@@ -39,6 +39,8 @@ export interface HostPath {
   readonly offload?: boolean;
   /** For a TUN device: the network namespace it is made in. */
   readonly namespace?: string;
+  /** The host's way to itself: no other path is used for its own addresses. */
+  readonly loopback?: boolean;
   /** What the path manager does with the addresses. */
   readonly endpoint?: PathEndpoint;
   /** Destinations behind the path, beyond its own prefix; any, when there are none. */
@@ -62,6 +64,8 @@ export interface UserspaceHostOptions extends Pick<DriverOptions, 'clock'> {
   readonly random?: StackOptions['random'];
   /** A path's device went down or away, or came back. */
   readonly onPathState?: (name: string, isUp: boolean) => void;
+  /** How many connections still deliver after their streams were closed; called when that changes. */
+  readonly onLingering?: (count: number) => void;
 }
 
 /**
@@ -79,6 +83,7 @@ export class UserspaceHost {
   private readonly byInterface: (OpenPath | undefined)[] = [];
   /** The driver takes a turn after the callbacks of its delivery anyway. */
   private isDelivering = false;
+  private readonly onSettled: (count: number) => void;
   private isClosed = false;
 
   /**
@@ -126,7 +131,9 @@ export class UserspaceHost {
       this.sockets,
       () => this.driver.now(),
       () => this.wake(),
+      () => this.onLingering(),
     );
+    this.onSettled = options.onLingering ?? (() => {});
   }
 
   /** The instant for commands to `stack`, `sockets` and `endpoints`. Milliseconds. */
@@ -156,6 +163,7 @@ export class UserspaceHost {
       addresses: path.addresses,
       segmentationOffload: io.segmentationOffload,
       checksumOffload: io.checksumOffload,
+      ...(path.loopback === undefined ? {} : { loopback: path.loopback }),
       ...(path.routes === undefined ? {} : { routes: path.routes }),
     });
     opened.interfaceId = id;
@@ -183,6 +191,15 @@ export class UserspaceHost {
     this.stack.removeInterface(now, path.interfaceId);
     this.wake();
     return true;
+  }
+
+  /** Whether the host keeps the process alive; it does until `unref`. */
+  ref(): void {
+    this.driver.ref();
+  }
+
+  unref(): void {
+    this.driver.unref();
   }
 
   /** Names of the paths. */
@@ -243,6 +260,10 @@ export class UserspaceHost {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  private onLingering(): void {
+    this.onSettled(this.streams.lingeringCount);
   }
 
   private onReady(descriptor: number): void {

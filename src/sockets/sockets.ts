@@ -50,6 +50,8 @@ export interface SocketSettings {
   userTimeout?: number;
   /** SO_LINGER in ms; 0 makes `close` an abort, undefined leaves the default. */
   linger?: number;
+  /** IPV6_V6ONLY: an IPv6 socket that listens on any address takes no IPv4. */
+  ipv6Only?: boolean;
   /** TCP_CONGESTION. */
   congestionControl?: TcpConfig['congestionControl'];
 }
@@ -155,7 +157,7 @@ export class Sockets {
         multipath: socket.multipath,
         backlog: Math.max(0, backlog),
         tcp: overrides(socket.settings),
-        ...(address === undefined ? {} : { address }),
+        ...(address === undefined ? familyOf(socket) : { address }),
       });
     } catch (error) {
       return failure(error);
@@ -511,6 +513,12 @@ function overrides(settings: SocketSettings): Partial<TcpConfig> {
     }
   }
   return tcp;
+}
+
+/** What a socket that listens on any address takes: an IPv6 one both families, unless it is told not to. */
+function familyOf(socket: Socket): { family?: 4 | 6 } {
+  if (socket.family === Family.Inet) return { family: 4 };
+  return socket.settings.ipv6Only === true ? { family: 6 } : {};
 }
 
 function isPort(port: number): boolean {

@@ -9,6 +9,7 @@ export class Interface {
   up = true;
   readonly segmentationOffload: boolean;
   readonly checksumOffload: boolean;
+  readonly loopback: boolean;
   readonly addresses: InterfaceAddress[];
   readonly routes: readonly RouteConfig[];
 
@@ -18,11 +19,14 @@ export class Interface {
     this.mtu = config.mtu;
     this.segmentationOffload = config.segmentationOffload ?? false;
     this.checksumOffload = config.checksumOffload ?? false;
+    this.loopback = config.loopback ?? false;
     this.addresses = [...config.addresses];
     this.routes = config.routes ?? [];
   }
 
   has(address: Address): boolean {
+    // RFC 1122 §3.2.1.3 (g): all of 127.0.0.0/8 is this host.
+    if (this.loopback && address.family === 4 && address.isLoopback) return true;
     for (let index = 0; index < this.addresses.length; index++) {
       if (this.addresses[index]!.address.equals(address)) return true;
     }
@@ -40,6 +44,7 @@ export interface Route {
 export class Interfaces {
   private readonly list: Interface[] = [];
   private nextId = 0;
+  private loopback: Interface | undefined;
 
   get all(): readonly Interface[] {
     return this.list;
@@ -48,12 +53,14 @@ export class Interfaces {
   add(config: InterfaceConfig): Interface {
     const added = new Interface(this.nextId++, config);
     this.list.push(added);
+    if (added.loopback) this.loopback ??= added;
     return added;
   }
 
   remove(id: number): void {
     const index = this.list.findIndex((entry) => entry.id === id);
     if (index >= 0) this.list.splice(index, 1);
+    this.loopback = this.list.find((entry) => entry.loopback);
   }
 
   byId(id: number): Interface | undefined {
@@ -72,8 +79,13 @@ export class Interfaces {
     return this.list.find((entry) => entry.has(address));
   }
 
-  /** Whether a packet to these address words is ours (any interface's: the weak host model of RFC 1122 §3.3.4.2). */
-  owns(family: number, w0: number, w1: number, w2: number, w3: number): boolean {
+  /**
+   * Whether a packet to these address words is ours (any interface's: the weak host model of RFC 1122 §3.3.4.2).
+   * @param inside it came over the loopback interface
+   */
+  owns(family: number, w0: number, w1: number, w2: number, w3: number, inside = false): boolean {
+    // RFC 1122 §3.2.1.3 (g): addresses of 127.0.0.0/8 must not appear outside a host.
+    if (this.loopback !== undefined && family === 4 && w3 >>> 24 === 127) return inside;
     for (let index = 0; index < this.list.length; index++) {
       const { addresses } = this.list[index]!;
       for (let at = 0; at < addresses.length; at++) {
@@ -98,6 +110,13 @@ export class Interfaces {
    * (RFC 6724 rules 2 and 8 choose among the addresses of one interface).
    */
   route(peer: Address, local?: Address): Route | undefined {
+    const { loopback } = this;
+    // Packets to this host never leave it, whatever address they come from.
+    if (loopback?.up === true && this.owner(peer) !== undefined) {
+      if (local === undefined || local.isUnspecified) return { interface: loopback, local: peer };
+      const isOurs = local.family === peer.family && this.owner(local) !== undefined;
+      return isOurs ? { interface: loopback, local } : undefined;
+    }
     if (local !== undefined && !local.isUnspecified) {
       const owner = this.owner(local);
       return owner?.up === true && local.family === peer.family ? { interface: owner, local } : undefined;
@@ -106,7 +125,7 @@ export class Interfaces {
     let bestLength = -1;
     let bestMetric = 0;
     for (const candidate of this.list) {
-      if (!candidate.up) continue;
+      if (!candidate.up || candidate.loopback) continue;
       const source = sourceFor(candidate, peer);
       if (source === undefined) continue;
       let length = 0;

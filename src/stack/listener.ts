@@ -16,6 +16,8 @@ export class Listener extends Handle {
   backlog: number;
   /** Settings of its connections that differ from the stack's; undefined for none. */
   tcp: Partial<TcpConfig> | undefined = undefined;
+  /** 4 or 6: takes connections of this family alone; 0: of both. */
+  family = 0;
   /** Handshakes in SYN-RECEIVED. */
   halfOpen = 0;
   closed = false;

@@ -9,6 +9,8 @@ import type { Ports } from './ports.ts';
 export interface ListenRequest {
   /** Undefined: any. */
   readonly address?: Address;
+  /** With no address: connections of this family alone; absent: of both. */
+  readonly family?: 4 | 6;
   /** 0: an ephemeral one. */
   readonly port: number;
   readonly multipath: boolean;
@@ -37,11 +39,13 @@ export class Listeners {
     }
     const port = request.port === 0 ? this.ports.ephemeral(() => true) : request.port;
     if (port === 0) throw new StackError('EADDRINUSE', 'no free port to listen on');
-    if (!this.ports.bind(request.address, port, false)) {
+    const family = request.address?.family ?? request.family ?? 0;
+    if (!this.ports.bind(request.address, port, false, family)) {
       throw new StackError('EADDRINUSE', `port ${port} is in use`);
     }
     const listener = new Listener(request.address, port, request.multipath && multipath, request.backlog);
     listener.tcp = request.tcp;
+    listener.family = family;
     const others = this.byPort.get(port);
     if (others === undefined) this.byPort.set(port, [listener]);
     else others.push(listener);
@@ -54,7 +58,7 @@ export class Listeners {
     const others = this.byPort.get(listener.port)?.filter((other) => other !== listener) ?? [];
     if (others.length === 0) this.byPort.delete(listener.port);
     else this.byPort.set(listener.port, others);
-    this.ports.release(listener.address, listener.port);
+    this.ports.release(listener.address, listener.port, listener.family);
   }
 
   /** Who takes connections to `local` and `port`: one for that very address before one for any. */
@@ -63,7 +67,8 @@ export class Listeners {
     if (candidates === undefined) return undefined;
     return (
       candidates.find((listener) => listener.address?.equals(local)) ??
-      candidates.find((listener) => listener.address === undefined)
+      candidates.find((listener) => listener.address === undefined && listener.family === local.family) ??
+      candidates.find((listener) => listener.address === undefined && listener.family === 0)
     );
   }
 

@@ -11,30 +11,36 @@ const LAST = 60_999;
  */
 export class Ports {
   private readonly random: RandomWords;
-  private readonly bound = new Map<number, { address: Address | undefined; shared: boolean }[]>();
+  private readonly bound = new Map<number, { address: Address | undefined; shared: boolean; family: number }[]>();
 
   constructor(random: RandomWords) {
     this.random = random;
   }
 
-  /** Takes `port` for `address` (undefined: any). False when somebody else has it. */
-  bind(address: Address | undefined, port: number, shared: boolean): boolean {
+  /**
+   * Takes `port` for `address` (undefined: any of `family`, 4 or 6, or of both with 0). False when somebody else has it.
+   */
+  bind(address: Address | undefined, port: number, shared: boolean, family: number = address?.family ?? 0): boolean {
     const holders = this.bound.get(port) ?? [];
     for (const holder of holders) {
-      const clash = holder.address === undefined || address === undefined || holder.address.equals(address);
+      const meets = holder.family === 0 || family === 0 || holder.family === family;
+      const clash = meets && (holder.address === undefined || address === undefined || holder.address.equals(address));
       if (clash && !(holder.shared && shared)) return false;
     }
-    holders.push({ address, shared });
+    holders.push({ address, shared, family });
     this.bound.set(port, holders);
     return true;
   }
 
-  release(address: Address | undefined, port: number): void {
+  release(address: Address | undefined, port: number, family: number = address?.family ?? 0): void {
     const holders = this.bound.get(port);
     if (holders === undefined) return;
-    const index = holders.findIndex((holder) =>
-      holder.address === undefined ? address === undefined : address !== undefined && holder.address.equals(address),
-    );
+    const index = holders.findIndex((holder) => {
+      if (holder.family !== family) return false;
+      return holder.address === undefined
+        ? address === undefined
+        : address !== undefined && holder.address.equals(address);
+    });
     if (index >= 0) holders.splice(index, 1);
     if (holders.length === 0) this.bound.delete(port);
   }

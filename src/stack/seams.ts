@@ -34,6 +34,8 @@ export interface InterfaceConfig {
   readonly segmentationOffload?: boolean;
   /** The link completes (or needs no) transport checksums: packets may leave with `ChecksumState.Partial`. */
   readonly checksumOffload?: boolean;
+  /** The way of this host to itself: its addresses, and all of 127.0.0.0/8 with one of them, are reached through it. */
+  readonly loopback?: boolean;
 }
 
 export interface InterfaceAddress {

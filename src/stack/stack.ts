@@ -269,6 +269,7 @@ export class Stack implements PacketHost, OpeningHost {
         header.destination1,
         header.destination2,
         header.destination3,
+        arrival.loopback,
       )
     ) {
       return Drop.NotForUs;

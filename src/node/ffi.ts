@@ -8,8 +8,8 @@ import { createRequire } from 'node:module';
  * and whoever keeps such a number must keep the array referenced as long, since the collector does not see it.
  */
 export interface Foreign {
-  /** Which mechanism calls. */
-  readonly backend: string;
+  /** Which mechanism calls: what Node itself has from 26.1 on, or the package koffi. */
+  readonly backend: 'node:ffi' | 'koffi';
   /** The error number of this thread's last failed call; meaningful right after the call only. */
   errno(): number;
   /** Where the bytes stand in memory. */
@@ -34,6 +34,11 @@ export interface Foreign {
   getsockopt(fd: number, level: number, option: number, value: Pointer, length: Pointer): number;
   setsockopt(fd: number, level: number, option: number, value: Pointer, length: number): number;
   setns(fd: number, kind: number): number;
+  shutdown(fd: number, how: number): number;
+  recv(fd: number, bytes: Pointer, length: number, flags: number): number;
+  dup(fd: number): number;
+  /** For the commands whose argument is a number. */
+  fcntl(fd: number, command: number, argument: number): number;
   eventfd(initial: number, flags: number): number;
   timerfdCreate(clock: number, flags: number): number;
   timerfdSettime(fd: number, flags: number, value: Pointer): number;
@@ -77,13 +82,21 @@ export class ForeignFunctionError extends Error {
   readonly code = 'ERR_NO_FFI';
 
   constructor(cause: unknown) {
-    super(
-      'ERR_NO_FFI: calling the operating system needs the optional package koffi, which is not installed or has no ' +
-        `build for ${process.platform}-${process.arch}; run: npm install koffi`,
-      { cause },
-    );
+    super(isDenied(cause) ? DENIED : MISSING, { cause });
     this.name = 'ForeignFunctionError';
   }
+}
+
+const MISSING =
+  'ERR_NO_FFI: calling the operating system needs Node 26.1 or later, or the optional package koffi, which is not ' +
+  `installed or has no build for ${process.platform}-${process.arch}; run: npm install koffi`;
+const DENIED =
+  'ERR_NO_FFI: calling the operating system is not allowed by the permission model; ' +
+  'allow it with --allow-ffi (Node 26.1 and later) or --allow-addons (for koffi)';
+
+function isDenied(cause: unknown): boolean {
+  const codes = cause instanceof AggregateError ? cause.errors : [cause];
+  return codes.some((each) => (each as { code?: string } | undefined)?.code === 'ERR_ACCESS_DENIED');
 }
 
 /**
@@ -96,35 +109,112 @@ export function foreign(): Foreign {
 }
 
 /**
- * Loads the foreign functions through `resolve`, which finds the package as `require` does.
+ * Loads the foreign functions through `resolve`, which finds modules as `require` does: `node:ffi` if it is there, else
+ * the package koffi.
+ *
  * @throws ForeignFunctionError
  */
 export function load(resolve: (name: string) => unknown): Foreign {
-  let koffi: Koffi;
-  let library: KoffiLibrary;
-  try {
-    koffi = resolve('koffi') as Koffi;
-    library = koffi.load(null);
-  } catch (error) {
-    throw new ForeignFunctionError(error);
+  const failures: unknown[] = [];
+  for (const attempt of [loadBuiltIn, loadPackage]) {
+    try {
+      return attempt(resolve);
+    } catch (error) {
+      failures.push(error);
+    }
   }
-  try {
-    return bindAll(koffi, library);
-  } catch (error) {
-    throw new ForeignFunctionError(error);
-  }
+  throw new ForeignFunctionError(new AggregateError(failures));
 }
 
 let loaded: Foreign | undefined;
 
-type ForeignFunction = ((...values: unknown[]) => number) & { async: (...values: unknown[]) => void };
+/**
+ * What is called, declared as in C. Lengths and results are `int` where C has 64 bits: those cost a BigInt check a call,
+ * and nothing here is longer.
+ */
+const DECLARATIONS = {
+  open: 'int open(const char*, int)',
+  close: 'int close(int)',
+  ioctl: 'int ioctl(int, unsigned long, void*)',
+  read: 'int read(int, void*, int)',
+  write: 'int write(int, void*, int)',
+  writev: 'int writev(int, void*, int)',
+  poll: 'int poll(void*, unsigned long, int)',
+  socket: 'int socket(int, int, int)',
+  socketpair: 'int socketpair(int, int, int, void*)',
+  bind: 'int bind(int, void*, int)',
+  connect: 'int connect(int, void*, int)',
+  listen: 'int listen(int, int)',
+  getsockopt: 'int getsockopt(int, int, int, void*, void*)',
+  setsockopt: 'int setsockopt(int, int, int, void*, int)',
+  shutdown: 'int shutdown(int, int)',
+  recv: 'int recv(int, void*, int, int)',
+  dup: 'int dup(int)',
+  fcntl: 'int fcntl(int, int, int)',
+  setns: 'int setns(int, int)',
+  eventfd: 'int eventfd(unsigned int, int)',
+  timerfdCreate: 'int timerfd_create(int, int)',
+  timerfdSettime: 'int timerfd_settime(int, int, void*, void*)',
+} as const;
 
-interface KoffiLibrary {
-  func(definition: string): ForeignFunction;
+const IOCTL_NUMBER = 'int ioctl(int, unsigned long, unsigned long)';
+
+const LOOP_DECLARATIONS = {
+  defaultLoop: 'void* uv_default_loop()',
+  handleSize: 'size_t uv_handle_size(int)',
+  pollInit: 'int uv_poll_init(void*, void*, int)',
+  pollStart: 'int uv_poll_start(void*, int, void*)',
+  pollStop: 'int uv_poll_stop(void*)',
+  close: 'void uv_close(void*, void*)',
+  ref: 'void uv_ref(void*)',
+  unref: 'void uv_unref(void*)',
+} as const;
+
+type ForeignFunction = (...values: unknown[]) => number;
+type Declare = (definition: string) => ForeignFunction;
+type PollCallback = (handle: bigint, status: number, events: number) => void;
+
+function declareAll(declare: Declare): Record<keyof typeof DECLARATIONS, ForeignFunction> {
+  const found = {} as Record<keyof typeof DECLARATIONS, ForeignFunction>;
+  for (const name of Object.keys(DECLARATIONS) as (keyof typeof DECLARATIONS)[]) {
+    found[name] = declare(DECLARATIONS[name]);
+  }
+  const settime = found.timerfdSettime;
+  found.timerfdSettime = (fd, flags, value) => settime(fd, flags, value, null);
+  return found;
 }
 
+/** @returns undefined for a Node built against a hidden libuv, which exports no such names: there are other ways to wait */
+function bindLoop(declare: Declare, register: (callback: PollCallback) => bigint): ForeignLoop | undefined {
+  try {
+    const names = Object.keys(LOOP_DECLARATIONS) as (keyof typeof LOOP_DECLARATIONS)[];
+    const calls = Object.fromEntries(names.map((name) => [name, declare(LOOP_DECLARATIONS[name])])) as Record<
+      keyof typeof LOOP_DECLARATIONS,
+      ForeignFunction
+    >;
+    const loop = calls.defaultLoop() as unknown as bigint;
+    return {
+      pollSize: Number(calls.handleSize(UV_POLL)),
+      pollInit: (handle, fd) => calls.pollInit(loop, handle, fd),
+      pollStart: calls.pollStart,
+      pollStop: calls.pollStop,
+      close: (handle) => {
+        calls.close(handle, null);
+      },
+      ref: calls.ref as unknown as (handle: Pointer) => void,
+      unref: calls.unref as unknown as (handle: Pointer) => void,
+      registerPoll: register,
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** `UV_POLL` in `uv_handle_type`: part of libuv's ABI, the same in every 1.x. */
+const UV_POLL = 8;
+
 interface Koffi {
-  load(path: string | null): KoffiLibrary;
+  load(path: string | null): { func(definition: string): ForeignFunction };
   address(value: Uint8Array): bigint;
   errno(): number;
   proto(definition: string): unknown;
@@ -132,70 +222,141 @@ interface Koffi {
   register(callback: (...values: never[]) => void, type: unknown): bigint;
 }
 
-function bindAll(koffi: Koffi, library: KoffiLibrary): Foreign {
-  // Lengths and results as `int`: 64-bit types cost a BigInt check a call.
-  const declare = (definition: string): ForeignFunction => library.func(definition);
-  const poll = declare('int poll(void*, unsigned long, int)');
+function loadPackage(resolve: (name: string) => unknown): Foreign {
+  const koffi = resolve('koffi') as Koffi;
+  const library = koffi.load(null);
+  const declare: Declare = (definition) => library.func(definition);
+  const calls = declareAll(declare);
   const functions = {
+    ...calls,
     backend: 'koffi',
     errno: () => koffi.errno(),
     address: (bytes: Uint8Array) => koffi.address(bytes),
-    open: declare('int open(const char*, int)'),
-    close: declare('int close(int)'),
-    ioctl: declare('int ioctl(int, unsigned long, void*)'),
-    ioctlNumber: declare('int ioctl(int, unsigned long, unsigned long)'),
-    read: declare('int read(int, void*, int)'),
-    write: declare('int write(int, void*, int)'),
-    writev: declare('int writev(int, void*, int)'),
-    poll,
-    pollAsync: (entries: Pointer, count: number, timeout: number, done: (result: number) => void) => {
-      poll.async(entries, count, timeout, (error: unknown, result: number) => done(error === null ? result : -1));
-    },
-    socket: declare('int socket(int, int, int)'),
-    socketpair: declare('int socketpair(int, int, int, void*)'),
-    bind: declare('int bind(int, void*, int)'),
-    connect: declare('int connect(int, void*, int)'),
-    listen: declare('int listen(int, int)'),
-    getsockopt: declare('int getsockopt(int, int, int, void*, void*)'),
-    setsockopt: declare('int setsockopt(int, int, int, void*, int)'),
-    setns: declare('int setns(int, int)'),
-    eventfd: declare('int eventfd(unsigned int, int)'),
-    timerfdCreate: declare('int timerfd_create(int, int)'),
-    timerfdSettime: (() => {
-      const settime = declare('int timerfd_settime(int, int, void*, void*)');
-      return (fd: number, flags: number, value: Pointer) => settime(fd, flags, value, null);
-    })(),
-    // The C function takes its arguments variably, which the calling conventions of both machines make no matter of.
-    syscall: declare(`int syscall(${Array(7).fill('unsigned long').join(', ')})`),
-    uv: bindLoop(koffi, library),
+    ioctlNumber: declare(IOCTL_NUMBER),
+    pollAsync: asynchronousPoll(calls.poll),
+    uv: bindLoop(declare, (callback) => {
+      pollPrototype ??= koffi.pointer(koffi.proto('void mptcp_poll_callback(void*, int, int)'));
+      return koffi.register(callback as (...values: never[]) => void, pollPrototype);
+    }),
   };
   return functions as unknown as Foreign;
 }
 
-function bindLoop(koffi: Koffi, library: KoffiLibrary): ForeignLoop | undefined {
-  try {
-    const loop = library.func('void* uv_default_loop()')() as unknown as bigint;
-    const pollSize = Number(library.func('size_t uv_handle_size(int)')(UV_POLL));
-    const init = library.func('int uv_poll_init(void*, void*, int)');
-    const close = library.func('void uv_close(void*, void*)');
-    const prototype = koffi.pointer(koffi.proto('void mptcp_poll_callback(void*, int, int)'));
-    return {
-      pollSize,
-      pollInit: (handle, fd) => init(loop, handle, fd),
-      pollStart: library.func('int uv_poll_start(void*, int, void*)'),
-      pollStop: library.func('int uv_poll_stop(void*)'),
-      close: (handle) => {
-        close(handle, null);
-      },
-      ref: library.func('void uv_ref(void*)') as unknown as (handle: Pointer) => void,
-      unref: library.func('void uv_unref(void*)') as unknown as (handle: Pointer) => void,
-      registerPoll: (callback) => koffi.register(callback as (...values: never[]) => void, prototype),
-    };
-  } catch {
-    // A Node built against a hidden libuv exports no such names: the caller has another way to wait.
-    return undefined;
-  }
+// Koffi knows a prototype by its name, once a process.
+let pollPrototype: unknown;
+
+type AsynchronousPoll = Foreign['pollAsync'];
+
+function asynchronousPoll(poll: ForeignFunction): AsynchronousPoll {
+  const { async } = poll as ForeignFunction & { async: (...values: unknown[]) => void };
+  return (entries, count, timeout, done) => {
+    async.call(poll, entries, count, timeout, (error: unknown, result: number) => done(error === null ? result : -1));
+  };
 }
 
-/** `UV_POLL` in `uv_handle_type`: part of libuv's ABI, the same in every 1.x. */
-const UV_POLL = 8;
+interface BuiltInLibrary {
+  getFunction(name: string, signature: BuiltInSignature): ForeignFunction;
+  registerCallback(signature: BuiltInSignature, callback: PollCallback): bigint;
+}
+
+interface BuiltInSignature {
+  readonly arguments: readonly string[];
+  readonly return: string;
+}
+
+interface BuiltIn {
+  readonly DynamicLibrary: new (path: string | null) => BuiltInLibrary;
+  getInt32(address: bigint, offset: number): number;
+  getRawPointer(bytes: Uint8Array): bigint;
+}
+
+function loadBuiltIn(resolve: (name: string) => unknown): Foreign {
+  const ffi = withoutWarning(() => resolve('node:ffi') as BuiltIn);
+  const library = withoutWarning(() => new ffi.DynamicLibrary(null));
+  const declareIn =
+    (where: BuiltInLibrary): Declare =>
+    (definition) => {
+      const { name, signature } = builtInSignature(definition);
+      return where.getFunction(name, signature);
+    };
+  const declare = declareIn(library);
+  // glibc's and musl's name for where `errno` of this thread stands; V8 makes no failing calls in between.
+  const errorNumber = (declare('void* __errno_location()') as unknown as () => bigint)();
+  const calls = declareAll(declare);
+  const functions = {
+    ...calls,
+    backend: 'node:ffi',
+    errno: () => ffi.getInt32(errorNumber, 0),
+    address: (bytes: Uint8Array) => ffi.getRawPointer(bytes),
+    // One library knows one signature a name.
+    ioctlNumber: declareIn(new ffi.DynamicLibrary(null))(IOCTL_NUMBER),
+    pollAsync: builtInPollAsync(resolve, calls.poll),
+    uv: bindLoop(declare, (callback) => library.registerCallback(POLL_CALLBACK, callback)),
+  };
+  return functions as unknown as Foreign;
+}
+
+const POLL_CALLBACK: BuiltInSignature = { arguments: ['pointer', 'i32', 'i32'], return: 'void' };
+
+/** `int poll(void*, unsigned long, int)` in the words of `node:ffi`. */
+function builtInSignature(definition: string): { name: string; signature: BuiltInSignature } {
+  const [, result, name, list] = /^(.+?) (\w+)\((.*)\)$/.exec(definition)!;
+  const types = list === '' ? [] : list!.split(', ');
+  return {
+    name: name!,
+    signature: { arguments: types.map((type) => BUILT_IN_TYPES[type]!), return: BUILT_IN_TYPES[result!]! },
+  };
+}
+
+// `unsigned long` as 32 bits: registers are filled up with zeros, and numbers need not be BigInts.
+const BUILT_IN_TYPES: Readonly<Record<string, string>> = {
+  void: 'void',
+  int: 'i32',
+  'unsigned int': 'u32',
+  'unsigned long': 'u32',
+  size_t: 'u64',
+  'void*': 'pointer',
+  'const char*': 'string',
+};
+
+/** `node:ffi` calls on this thread alone: with koffi beside it on another, else a look each few milliseconds. */
+function builtInPollAsync(resolve: (name: string) => unknown, poll: ForeignFunction): AsynchronousPoll {
+  let chosen: AsynchronousPoll | undefined;
+  const choose = (): AsynchronousPoll => {
+    try {
+      const koffi = resolve('koffi') as Koffi;
+      return asynchronousPoll(koffi.load(null).func(DECLARATIONS.poll));
+    } catch {
+      return (entries, count, timeout, done) => {
+        const end = timeout < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeout;
+        const look = (): void => {
+          const result = poll(entries, count, 0);
+          if (result !== 0 || performance.now() >= end) done(result);
+          else setTimeout(look, POLL_INTERVAL);
+        };
+        look();
+      };
+    }
+  };
+  return (entries, count, timeout, done) => {
+    chosen ??= choose();
+    chosen(entries, count, timeout, done);
+  };
+}
+
+const POLL_INTERVAL = 2;
+
+/** Runs `load` without the warning that a built-in module is experimental: the program did not ask for it. */
+function withoutWarning<T>(load: () => T): T {
+  const { emitWarning } = process;
+  process.emitWarning = ((warning: string | Error, ...rest: unknown[]) => {
+    const [kind] = rest;
+    const name = typeof kind === 'object' && kind !== null ? (kind as { type?: string }).type : kind;
+    if (name !== 'ExperimentalWarning') (emitWarning as (...values: unknown[]) => void)(warning, ...rest);
+  }) as typeof emitWarning;
+  try {
+    return load();
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}

@@ -27,6 +27,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'print a capture, a line a packet, MPTCP options included',
     run: async (args) => (await import('./decode.ts')).decode(args),
   },
+  check: {
+    summary: 'is it really Multipath TCP? of this system, or of a connection to a server',
+    run: async (args) => (await import('./check.ts')).check(args),
+  },
+  doctor: {
+    summary: 'what keeps this system from Multipath TCP, and the commands that mend it',
+    run: async (args) => (await import('./doctor.ts')).doctor(args),
+  },
 };
 
 function helpText(): string {

@@ -155,6 +155,8 @@ const DECLARATIONS = {
   eventfd: 'int eventfd(unsigned int, int)',
   timerfdCreate: 'int timerfd_create(int, int)',
   timerfdSettime: 'int timerfd_settime(int, int, void*, void*)',
+  // The C function takes its arguments variably, which makes no difference to how either machine passes them.
+  syscall: 'int syscall(size_t, size_t, size_t, size_t, size_t, size_t, size_t)',
 } as const;
 
 const IOCTL_NUMBER = 'int ioctl(int, unsigned long, unsigned long)';
@@ -181,6 +183,8 @@ function declareAll(declare: Declare): Record<keyof typeof DECLARATIONS, Foreign
   }
   const settime = found.timerfdSettime;
   found.timerfdSettime = (fd, flags, value) => settime(fd, flags, value, null);
+  const { syscall } = found;
+  found.syscall = (...values) => syscall(...values.map((value) => BigInt(value as number | bigint)));
   return found;
 }
 

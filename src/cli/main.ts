@@ -23,6 +23,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'measure what connections carry, over this stack or the kernel',
     run: async (args) => (await import('./perf.ts')).perf(args),
   },
+  run: {
+    summary: 'run any program with Multipath TCP where it asks for TCP',
+    run: async (args) => (await import('./run.ts')).run(args),
+  },
   decode: {
     summary: 'print a capture, a line a packet, MPTCP options included',
     run: async (args) => (await import('./decode.ts')).decode(args),
@@ -93,9 +97,14 @@ async function run(words: string[]): Promise<number> {
 }
 
 // `mptcp ... | head`: whoever closed our output wants no more, and no complaint either.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') process.stderr.write(`mptcp: standard output: ${failureText(error)}\n`);
-  process.exit(error.code === 'EPIPE' ? 0 : 1);
-});
+function watchOutput(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') process.stderr.write(`mptcp: standard output: ${failureText(error)}\n`);
+    process.exit(error.code === 'EPIPE' ? 0 : 1);
+  });
+}
+
+// `run` leaves its streams to a program, so they must not be opened here: that alone makes pipes non-blocking.
+if (process.argv[2] !== 'run') watchOutput();
 
 process.exitCode = await run(process.argv.slice(2));

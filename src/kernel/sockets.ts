@@ -225,6 +225,17 @@ export function descriptorOf(socket: SocketOrDescriptor): number {
   return fd;
 }
 
+/**
+ * What kind of socket the kernel made; it stays `mptcp` when the connection falls back. Undefined when it is neither.
+ * @throws SystemError EBADF when it is closed
+ */
+export function socketProtocol(socket: SocketOrDescriptor): Protocol | undefined {
+  const bytes = getOption(descriptorOf(socket), SOL_SOCKET, SO_PROTOCOL, Buffer.alloc(4), 'SO_PROTOCOL', false)!;
+  const number = bytes.readInt32LE(0);
+  if (number === IPPROTO_MPTCP) return 'mptcp';
+  return number === IPPROTO_TCP ? 'tcp' : undefined;
+}
+
 /** The connection as MPTCP sees it; undefined when it is plain TCP, be it from the start or by fallback. */
 export function mptcpInfo(socket: SocketOrDescriptor): MptcpInfo | undefined {
   const bytes = getOption(
@@ -348,6 +359,7 @@ const SO_REUSEADDR = 2;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const SO_LINGER = 13;
+const SO_PROTOCOL = 38;
 const TCP_INFO = 11;
 const TCP_CONGESTION = 13;
 const SOL_MPTCP = 284;

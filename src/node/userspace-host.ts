@@ -1,5 +1,6 @@
 import { type Capture, CaptureDirection } from '../link/capture.ts';
 import type { MptcpConfig } from '../mptcp/config.ts';
+import type { PathCommands, PeerAddress } from '../mptcp/seams.ts';
 import { EndpointPathManager, type EndpointRequest } from '../policy/path-manager/endpoints.ts';
 import { Sockets } from '../sockets/sockets.ts';
 import type { StackOptions } from '../stack/config.ts';
@@ -64,6 +65,8 @@ export interface UserspaceHostOptions extends Pick<DriverOptions, 'clock'> {
   readonly random?: StackOptions['random'];
   /** A path's device went down or away, or came back. */
   readonly onPathState?: (name: string, isUp: boolean) => void;
+  /** A peer announced an address. Called from within the stack: no command may be given here. */
+  readonly onAnnounced?: (connection: PathCommands, announced: PeerAddress) => void;
   /** How many connections still deliver after their streams were closed; called when that changes. */
   readonly onLingering?: (count: number) => void;
 }
@@ -103,7 +106,7 @@ export class UserspaceHost {
 
   private constructor(options: UserspaceHostOptions) {
     this.capture = options.capture;
-    this.endpoints = new EndpointPathManager();
+    this.endpoints = new HostPathManager(options.onAnnounced ?? (() => {}));
     this.endpoints.setLimits(options.subflows ?? 8, options.addAddrAccepted ?? 8);
     this.stack = new Stack({
       random: options.random ?? new Entropy(),
@@ -285,6 +288,21 @@ export class UserspaceHost {
     if (path === undefined || path.captureNumber < 0) return;
     const way = direction === 'sent' ? CaptureDirection.Outbound : CaptureDirection.Inbound;
     this.capture!.write(now, path.captureNumber, packet, way);
+  }
+}
+
+/** The path manager of a host, which tells what it hears. */
+class HostPathManager extends EndpointPathManager {
+  private readonly tell: (connection: PathCommands, announced: PeerAddress) => void;
+
+  constructor(tell: (connection: PathCommands, announced: PeerAddress) => void) {
+    super();
+    this.tell = tell;
+  }
+
+  override onAnnounced(now: number, connection: PathCommands, announced: PeerAddress): void {
+    super.onAnnounced(now, connection, announced);
+    this.tell(connection, announced);
   }
 }
 

@@ -19,6 +19,8 @@ export interface PathInfo {
   /** No progress since its retransmission timer fired; others carry the data. */
   readonly lossy: boolean;
   readonly stale: boolean;
+  /** Why it ended, as `closeReasonName` has it; undefined while it lives. */
+  readonly reason: string | undefined;
   readonly smoothedRtt: number;
   readonly minimumRtt: number;
   readonly rto: number;
@@ -102,6 +104,7 @@ export function connectionInfo(connection: Connection): ConnectionInfo {
         state: tcp === null ? 'connecting' : tcp.closeReason >= 0 ? 'closed' : 'established',
         lossy: false,
         stale: false,
+        reason: connection.closeReason < 0 ? undefined : closeReasonName(connection.closeReason),
         sent,
         reinjected: 0,
         received,
@@ -125,6 +128,7 @@ function subflowInfo(subflow: Subflow): PathInfo {
     state: PHASES[subflow.phase] ?? PHASES[Phase.Closed],
     lossy: subflow.lossy,
     stale: subflow.stale,
+    reason: subflow.closeReason < 0 ? undefined : closeReasonName(subflow.closeReason),
     sent: subflow.bytesSent,
     reinjected: subflow.bytesReinjected,
     received: subflow.bytesReceived,

@@ -50,7 +50,7 @@ export function becomeProgram(
     );
     return calls.errno();
   };
-  inheritDescriptors(calls, numbers, supervisor);
+  inheritDescriptors(calls, supervisor);
   restoreSignals(calls, numbers);
   restoreFileLimit(calls, numbers);
   if (supervisor !== undefined) {
@@ -83,13 +83,20 @@ class TextList {
   }
 }
 
+const F_GETFD = 1;
 const F_SETFD = 2;
+const F_GETFL = 3;
+const FD_CLOEXEC = 1;
+const O_ACCMODE = 3;
+/** Up to here Node marks all it finds open at its start close-on-exec, and further on where there is no gap. */
+const LAST_MARKED = 16;
 
 /**
- * Node marks all it finds open at its start close-on-exec, the standard streams too. The mark comes off again, except
- * from what Node opened itself since: event queues and the like, and pipes of which both ends are here.
+ * Takes Node's mark off what was open at the start: the standard streams and, for socket activation and the like, those
+ * above. What Node opened since has the mark too, and keeps it: event queues and the like, pipes of which both ends are
+ * here, and spare descriptors, which read /dev/null.
  */
-function inheritDescriptors(calls: Foreign, numbers: SystemCallNumbers, supervisor: Supervisor | undefined): void {
+function inheritDescriptors(calls: Foreign, supervisor: Supervisor | undefined): void {
   const targets = new Map<number, string>();
   for (const name of readdirSync('/proc/self/fd')) {
     try {
@@ -100,11 +107,13 @@ function inheritDescriptors(calls: Foreign, numbers: SystemCallNumbers, supervis
   }
   const all = [...targets.values()];
   for (const [fd, target] of targets) {
+    if (fd > LAST_MARKED || (calls.fcntl(fd, F_GETFD, 0) & FD_CLOEXEC) === 0) continue;
     const isOwn =
       fd === supervisor?.control ||
       target.startsWith('anon_inode:') ||
+      (target === '/dev/null' && (calls.fcntl(fd, F_GETFL, 0) & O_ACCMODE) === 0) ||
       (target.startsWith('pipe:') && all.indexOf(target) !== all.lastIndexOf(target));
-    if (fd <= 2 || !isOwn) calls.syscall(numbers.fcntl, fd, F_SETFD, 0, 0, 0, 0);
+    if (fd <= 2 || !isOwn) calls.fcntl(fd, F_SETFD, 0);
   }
 }
 

@@ -3,7 +3,6 @@ import type { Foreign } from '../node/ffi.ts';
 /** Numbers of the system calls that the C library has no function for, or none that does just that. */
 export interface SystemCallNumbers {
   readonly execve: number;
-  readonly fcntl: number;
   readonly prctl: number;
   readonly prlimit64: number;
   readonly recvmsg: number;
@@ -15,7 +14,6 @@ export interface SystemCallNumbers {
 const NUMBERS: Readonly<Record<string, SystemCallNumbers>> = {
   x64: {
     execve: 59,
-    fcntl: 72,
     prctl: 157,
     prlimit64: 302,
     recvmsg: 47,
@@ -25,7 +23,6 @@ const NUMBERS: Readonly<Record<string, SystemCallNumbers>> = {
   },
   arm64: {
     execve: 221,
-    fcntl: 25,
     prctl: 167,
     prlimit64: 261,
     recvmsg: 212,

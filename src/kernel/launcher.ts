@@ -51,6 +51,7 @@ export function becomeProgram(
     return calls.errno();
   };
   inheritDescriptors(calls, supervisor);
+  restoreStreams(calls);
   restoreSignals(calls, numbers);
   restoreFileLimit(calls, numbers);
   if (supervisor !== undefined) {
@@ -114,6 +115,22 @@ function inheritDescriptors(calls: Foreign, supervisor: Supervisor | undefined):
       (target === '/dev/null' && (calls.fcntl(fd, F_GETFL, 0) & O_ACCMODE) === 0) ||
       (target.startsWith('pipe:') && all.indexOf(target) !== all.lastIndexOf(target));
     if (fd <= 2 || !isOwn) calls.fcntl(fd, F_SETFD, 0);
+  }
+}
+
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
+
+/**
+ * `process.stdout` and its like make pipes and sockets non-blocking, which most programs do not expect. Nothing here
+ * uses them; a module that was loaded before us (`--import`, NODE_OPTIONS) may have, so streams block again if there is
+ * one. Without one they are as they were found.
+ */
+function restoreStreams(calls: Foreign): void {
+  if (process.execArgv.length === 0 && process.env.NODE_OPTIONS === undefined) return;
+  for (const fd of [0, 1, 2]) {
+    const flags = calls.fcntl(fd, F_GETFL, 0);
+    if (flags >= 0 && (flags & O_NONBLOCK) !== 0) calls.fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
   }
 }
 

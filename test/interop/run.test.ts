@@ -177,8 +177,8 @@ describe('mptcp run', { skip: requireRoot() }, () => {
     space = Namespace.create('run');
     chmodSync(directory, 0o755);
     const source = readFileSync(PROBE, 'utf8');
-    compile('probe', source, '-static');
-    compile('dynamic-probe', source);
+    compile('probe', source, '-static', '-pthread');
+    compile('dynamic-probe', source, '-pthread');
     compile('libmptcpwrap.so', WRAPPER, '-shared', '-fPIC');
     writeFileSync(join(directory, 'page'), 'a page');
   });
@@ -320,6 +320,13 @@ describe('mptcp run', { skip: requireRoot() }, () => {
     t.diagnostic(
       `median of a socket() call: ${median(command.out)} us under mptcp run, ${median(plain.out)} us without`,
     );
+    await gone();
+  });
+
+  test('F5.01 calls of several threads in a storm of signals: each has its socket, once', async () => {
+    const command = new Command(mptcpRun(probe, 'storm', '400'));
+    assert.equal((await command.exit).code, 0);
+    assert.equal(command.out, 'converted 1600\n');
     await gone();
   });
 

@@ -5,18 +5,21 @@
  *   serve PORT       accepts one connection, says so, and reads it to its end
  *   many COUNT       makes and closes so many sockets: how many speak MPTCP, and the median microseconds of one call
  *   wait             makes one socket for each line of input
+ *   storm COUNT      the same from four threads at once while a signal comes each 100 us, whose handler restarts calls
  *   state            signals, limits and descriptors that it was started with
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,6 +56,19 @@ static struct sockaddr_in address_of(const char *host, const char *port) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
   inet_pton(AF_INET, host, &address.sin_addr);
   return address;
+}
+
+static void ignore(int number) { (void)number; }
+
+static void *make_many(void *total) {
+  long converted = 0;
+  for (int index = 0; index < *(int *)total; index++) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0) return (void *)(long)-errno;
+    converted += protocol_of(fd) == 262;
+    close(fd);
+  }
+  return (void *)converted;
 }
 
 int main(int count, char **words) {
@@ -102,6 +118,22 @@ int main(int count, char **words) {
     qsort(times, total, sizeof *times, by_value);
     printf("converted %d median %.1f\n", converted, times[total / 2]);
     while (count > 3 && read(0, block, sizeof block) > 0) continue;
+  } else if (!strcmp(task, "storm")) {
+    int total = atoi(words[2]);
+    long converted = 0;
+    pthread_t threads[4];
+    struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_RESTART};
+    struct itimerval interval = {{0, 100}, {0, 100}};
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &interval, NULL);
+    for (int index = 0; index < 4; index++) pthread_create(&threads[index], NULL, make_many, &total);
+    for (int index = 0; index < 4; index++) {
+      void *result;
+      pthread_join(threads[index], &result);
+      if ((long)result < 0) printf("errno %ld\n", -(long)result);
+      converted += (long)result;
+    }
+    printf("converted %ld\n", converted);
   } else if (!strcmp(task, "wait")) {
     puts("ready");
     while (fgets(block, sizeof block, stdin)) show(AF_INET, SOCK_STREAM, 0);

@@ -201,7 +201,7 @@ class Launch {
     }
     const execution = {
       path: utf8Bytes(path),
-      args: ownArguments(this.command.length),
+      args: ownArguments(this.command),
       environment: ownEnvironment(changes),
     };
     try {

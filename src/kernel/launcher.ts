@@ -161,17 +161,27 @@ function restoreFileLimit(calls: Foreign, numbers: SystemCallNumbers): void {
   }
 }
 
-/** The arguments that this process was started with, or the last `count` of them, byte for byte. */
-export function ownArguments(count: number): string[] {
-  return count === 0 ? [] : texts('/proc/self/cmdline').slice(-count);
+/** The last of this process's arguments, byte for byte as it got them: `words` is what Node made of them. */
+export function ownArguments(words: readonly string[]): string[] {
+  const own = texts('/proc/self/cmdline').slice(-words.length);
+  // A process may write over its arguments (`--title`).
+  return words.map((word, index) => (decoded(own[index] ?? '') === word ? own[index]! : utf8Bytes(word)));
 }
 
-/** The environment that this process was started with, byte for byte, with changes made in it. */
+/** This process's environment, byte for byte as it got it, with changes made in it. */
 export function ownEnvironment(changes: Readonly<Record<string, string>>): string[] {
-  const kept = texts('/proc/self/environ').filter(
-    (entry) => !Object.hasOwn(changes, entry.slice(0, entry.indexOf('='))),
-  );
-  return [...kept, ...Object.entries(changes).map(([name, value]) => `${name}=${utf8Bytes(value)}`)];
+  const wanted = new Map(Object.entries({ ...process.env, ...changes }));
+  const entries: string[] = [];
+  for (const entry of texts('/proc/self/environ')) {
+    const text = decoded(entry);
+    const name = text.slice(0, text.indexOf('='));
+    if (`${name}=${wanted.get(name)}` !== text) continue;
+    entries.push(entry);
+    wanted.delete(name);
+  }
+  // What was changed since: here, or before us by Node's own options.
+  for (const [name, value] of wanted) entries.push(utf8Bytes(`${name}=${value}`));
+  return entries;
 }
 
 /** UTF-8, a byte a character. */
@@ -179,8 +189,17 @@ export function utf8Bytes(text: string): string {
   return Buffer.from(text, 'utf8').toString('latin1');
 }
 
+function decoded(bytes: string): string {
+  return Buffer.from(bytes, 'latin1').toString('utf8');
+}
+
+/** What a file of /proc lists, a byte a character; nothing where it may not be read. */
 function texts(path: string): string[] {
-  return readFileSync(path, 'latin1').split('\0').slice(0, -1);
+  try {
+    return readFileSync(path, 'latin1').split('\0').slice(0, -1);
+  } catch {
+    return [];
+  }
 }
 
 /** The process that will answer for the filter. */

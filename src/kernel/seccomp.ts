@@ -133,7 +133,8 @@ const PR_SET_NO_NEW_PRIVS = 38;
 /**
  * Puts the filter on the calling thread, and so on what it executes and starts; nothing takes it away again. From now
  * on each call of the filter's waits until the listener is asked, or fails with ENOSYS once the listener is closed.
- * Without CAP_SYS_ADMIN it costs the right to gain privileges (`no_new_privs`): set-user-id programs then run without.
+ * A signal that comes before the listener has received the call interrupts it: it starts again, or fails with EINTR if
+ * the signal's handler was set without SA_RESTART. Without CAP_SYS_ADMIN the filter costs the right to gain privileges (`no_new_privs`): set-user-id programs then run without.
  *
  * @returns the listener, close-on-exec
  * @throws SystemError EBUSY another listener is there already; ENOSYS, EINVAL the kernel has no such filters; ENOTSUP

@@ -283,6 +283,10 @@ describe('mptcp run', { skip: requireRoot() }, () => {
     const words = new Command(['sh', '-c', script]);
     assert.equal((await words.exit).code, 0, words.err);
     assert.equal(words.bytes.toString('latin1'), 'a\xffb||x y|-d|--help|--|');
+    const variables = `ODD=$(printf 'c\\377d') EMPTY= exec ${mptcpRun().join(' ')} sh -c 'printf "%s|%s|" "$ODD" "$EMPTY\${UNSET-none}"'`;
+    const environment = new Command(['sh', '-c', variables], { env: { NODE_OPTIONS: '--title=other' } });
+    assert.equal((await environment.exit).code, 0, environment.err);
+    assert.equal(environment.bytes.toString('latin1'), 'c\xffd|none|');
   });
 
   test('F5.01 grandchildren too, and those that outlive the command; the supervisor ends after the last', async () => {

@@ -33,7 +33,10 @@ import { HELP_OPTION, helpText, type Options, parseOptions, UsageError } from '.
 const TABLE = {
   via: { value: 'MEANS', text: 'auto (the default), register, go, preload or seccomp: see below' },
   library: { value: 'FILE', text: 'the library for preload, where it is in no usual place' },
-  debug: { short: 'd', text: 'say on standard error what was chosen and why, and tell of each socket' },
+  debug: {
+    short: 'd',
+    text: 'say on standard error what was chosen and why, and (preload, seccomp) tell of each socket',
+  },
   help: HELP_OPTION,
 } as const;
 
@@ -52,8 +55,8 @@ CAP_SYS_ADMIN, set-user-id programs started from there gain no privileges. 32-bi
 through socketcall(2) keep TCP.
 
 The program takes the place of this one: same process, same signals, same exit code. Where C functions
-cannot be called (no koffi) it is a child instead, to which signals are passed on, and seccomp cannot
-be had. "nohup mptcp run" forgets nohup: write mptcp run nohup PROGRAM.
+cannot be called (neither Node 26.1 nor koffi) it is a child instead, to which signals are passed on,
+and seccomp cannot be had. "nohup mptcp run" forgets nohup: write mptcp run nohup PROGRAM.
 
 Exit code: the program's; 125 when it could not be prepared, 126 when it may not be executed, 127 when
 there is no such program, 2 for wrong usage.

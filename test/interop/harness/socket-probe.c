@@ -117,7 +117,6 @@ int main(int count, char **words) {
     }
     qsort(times, total, sizeof *times, by_value);
     printf("converted %d median %.1f\n", converted, times[total / 2]);
-    while (count > 3 && read(0, block, sizeof block) > 0) continue;
   } else if (!strcmp(task, "storm")) {
     int total = atoi(words[2]);
     long converted = 0;

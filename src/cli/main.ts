@@ -27,6 +27,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'run any program with Multipath TCP where it asks for TCP',
     run: async (args) => (await import('./run.ts')).run(args),
   },
+  enable: {
+    summary: 'bring a service of systemd onto Multipath TCP',
+    run: async (args) => (await import('./service.ts')).enable(args),
+  },
+  disable: {
+    summary: 'take back what enable did',
+    run: async (args) => (await import('./service.ts')).disable(args),
+  },
   decode: {
     summary: 'print a capture, a line a packet, MPTCP options included',
     run: async (args) => (await import('./decode.ts')).decode(args),

@@ -1,9 +1,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, writeSync } from 'node:fs';
 import { constants, release } from 'node:os';
-import { extname } from 'node:path';
 import { isatty } from 'node:tty';
-import { fileURLToPath } from 'node:url';
 import {
   becomeProgram,
   ownArguments,
@@ -26,6 +24,7 @@ import { systemCallNumbers } from '../kernel/system-calls.ts';
 import { type Foreign, foreign } from '../node/ffi.ts';
 import { SystemError } from '../node/system-error.ts';
 import { CommandError, failureText } from './failure.ts';
+import { extended, meansVariable, NOT_PREPARED } from './means-environment.ts';
 import { HELP_OPTION, helpText, type Options, parseOptions, UsageError } from './options.ts';
 
 /** `mptcp run`: a program that knows nothing of MPTCP, with MPTCP sockets of the kernel's. */
@@ -74,7 +73,6 @@ function help(): string {
 }
 
 /** Exit codes of `env`, `nohup` and their like. */
-const NOT_PREPARED = 125;
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
 
@@ -161,28 +159,12 @@ class Launch {
 
   /** What changes in the environment. */
   private environment(means: Means, available: MeansAvailable): Record<string, string> {
-    const joined = (before: string | undefined, separator: string, added: string): string =>
-      before === undefined || before === '' ? added : `${before}${separator}${added}`;
-    switch (means) {
-      case 'register': {
-        const here = new URL(import.meta.url);
-        const module = new URL(`../net/register${extname(here.pathname)}`, here);
-        if (!existsSync(fileURLToPath(module))) {
-          throw new CommandError('--via=register cannot be: this build has no mptcp/register', NOT_PREPARED);
-        }
-        return { NODE_OPTIONS: joined(process.env.NODE_OPTIONS, ' ', `--import=${module.href}`) };
-      }
-      case 'go': {
-        // The last of several settings counts, and that should be this one.
-        return { GODEBUG: joined(process.env.GODEBUG, ',', 'multipathtcp=1') };
-      }
-      case 'preload': {
-        const preload = joined(process.env.LD_PRELOAD, ':', available.library!);
-        return { LD_PRELOAD: preload, ...(this.debug ? { MPTCPWRAP_DEBUG: '1' } : {}) };
-      }
-      case 'seccomp':
-        return { [MARK]: 'seccomp' };
-    }
+    const changes: Record<string, string> = {};
+    const variable = meansVariable(means, available.library);
+    if (variable !== undefined) changes[variable.name] = extended(process.env[variable.name], variable);
+    if (means === 'seccomp') changes[MARK] = 'seccomp';
+    if (means === 'preload' && this.debug) changes.MPTCPWRAP_DEBUG = '1';
+    return changes;
   }
 
   private async become(

@@ -41,7 +41,7 @@ export async function enable(args: string[]): Promise<number> {
   }
   const { unit, root } = unitOf(options);
   try {
-    const { lines, means } = unit.isSocket ? socketLines(options) : serviceLines(unit, root, options);
+    const { lines, means } = unit.isSocket ? socketLines(root, options) : serviceLines(unit, root, options);
     const section = unit.isSocket ? 'Socket' : 'Service';
     if (options.has('dry-run')) {
       process.stdout.write(`# ${unit.dropInPath}\n[${section}]\n${lines.join('\n')}\n`);
@@ -93,9 +93,24 @@ function asCommandError(error: unknown): unknown {
   return error instanceof UnitError ? new CommandError(error.message) : error;
 }
 
-function socketLines(options: Options<keyof typeof ENABLE>): { lines: string[]; means: string } {
+function socketLines(root: string, options: Options<keyof typeof ENABLE>): { lines: string[]; means: string } {
   if (options.has('via')) throw new UsageError('--via is for services');
+  const version = root === '/' ? systemdVersion() : undefined;
+  if (version !== undefined && version < 257) {
+    throw new CommandError(`sockets with MPTCP take systemd 257, and this is ${version}`);
+  }
   return { lines: ['SocketProtocol=mptcp'], means: 'systemd makes the socket with MPTCP' };
+}
+
+/** Undefined where there is no systemd to ask. */
+function systemdVersion(): number | undefined {
+  try {
+    const text = execFileSync('systemctl', ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const version = /^systemd (\d+)/.exec(text)?.[1];
+    return version === undefined ? undefined : Number(version);
+  } catch {
+    return undefined;
+  }
 }
 
 function serviceLines(

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, writeSync } from 'node:fs';
 import { constants, release } from 'node:os';
+import { resolve } from 'node:path';
 import { isatty } from 'node:tty';
 import {
   becomeProgram,
@@ -115,10 +116,10 @@ class Launch {
   constructor(options: Options<keyof typeof TABLE>, command: readonly string[]) {
     this.debug = options.has('debug');
     this.command = command;
-    this.library = options.text('library');
-    if (this.library !== undefined && !existsSync(this.library)) {
-      throw new CommandError(`${this.library}: no such file`, NOT_PREPARED);
-    }
+    const library = options.text('library');
+    if (library !== undefined && !existsSync(library)) throw new CommandError(`${library}: no such file`, NOT_PREPARED);
+    // The program, or one that it starts, may go to another folder.
+    this.library = library === undefined ? undefined : resolve(library);
   }
 
   async start(wanted: Means | 'auto'): Promise<number> {
@@ -211,7 +212,7 @@ class Launch {
 
   /** The way without C functions. */
   private runAsChild(path: string, changes: Readonly<Record<string, string>>): Promise<number> {
-    return new Promise((resolve, reject) => {
+    return new Promise((done, reject) => {
       const child = spawn(path, this.command.slice(1), {
         argv0: this.command[0]!,
         env: { ...process.env, ...changes },
@@ -228,11 +229,11 @@ class Launch {
         reject(new CommandError(`${this.command[0]}: ${error.code}`, NOT_EXECUTABLE)),
       );
       child.on('exit', (code, signal) => {
-        if (signal === null) return resolve(code ?? NOT_PREPARED);
+        if (signal === null) return done(code ?? NOT_PREPARED);
         for (const name of PASSED_ON) process.removeAllListeners(name);
         process.kill(process.pid, signal);
         // Where that does not end us: what a shell would say.
-        setTimeout(() => resolve(128 + constants.signals[signal]), 100);
+        setTimeout(() => done(128 + constants.signals[signal]), 100);
       });
     });
   }

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chooseMeans, examineProgram, findWrapperLibrary, type Means, whyNot } from '../kernel/program.ts';
 import { quoteWord, ServiceUnit, splitCommand, UnitError } from '../kernel/service-unit.ts';
@@ -120,7 +120,8 @@ function serviceLines(
 ): { lines: string[]; means: string } {
   const commands = unit.commands.map(splitCommand);
   if (commands.length === 0) throw new CommandError(`${unit.name} has no ExecStart= to bring onto MPTCP`);
-  const library = options.text('library') ?? findWrapperLibrary();
+  const named = options.text('library');
+  const library = named === undefined ? findWrapperLibrary() : resolve(named);
   const available = { library, isMptcpOn: true };
   const programs = commands.map(({ path }) => examineProgram(join(root, path)));
   const wanted = options.text('via') ?? 'auto';

@@ -453,6 +453,8 @@ export class Stream {
 
   private receive(): void {
     const { handler, sockets } = this;
+    // Resumed by whom it is offered to, before it has its handler: what came waits until then.
+    if (handler === NO_HANDLER) return;
     while (!this.isPaused && !this.readEnded && this.failure === 0) {
       const view = sockets.peek(this.descriptor);
       const { length } = view;
@@ -534,6 +536,7 @@ export class Stream {
 
 /** Above all descriptors. */
 const FIRST_LINGERING = 0x4000_0000;
+/** Of a stream that is just being offered. */
 const NO_HANDLER: StreamHandler = {};
 const NOTHING = new Uint8Array(0);
 

@@ -458,6 +458,7 @@ export class MptcpConnection implements PathCommands {
   }
 
   onSubflowProven(now: number, subflow: Subflow): void {
+    this.events |= ConnectionEvent.SubflowsChanged;
     this.wantsUpdate = true;
     if (subflow.joined) {
       this.fallback.bar();

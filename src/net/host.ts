@@ -14,8 +14,11 @@ export interface HostOptions extends Omit<UserspaceHostOptions, 'onLingering' | 
   readonly loopback?: boolean;
 }
 
-/** Bytes of the largest packet of a host to itself. */
-const LOOPBACK_MTU = 65_535;
+/**
+ * Bytes of the largest packet of a host to itself. Some fit into the first receive window, so that acknowledgments
+ * need not wait for the delayed-ACK timer; larger packets go out as one all the same, by segmentation offload.
+ */
+const LOOPBACK_MTU = 16_384;
 /** Milliseconds that a process waits for the peers of connections it has closed, when nothing of them is unacknowledged. */
 const LINGER_IDLE = 1000;
 /** And when something is. */

@@ -7,8 +7,8 @@ import type { Host } from './host.ts';
 
 /** Who a handle tells of what happens; the names are those of what Node's own handles tell. */
 export interface HandleOwner {
-  /** Bytes came: a view that is good during the call. Returns how many were used; fewer stop the reading. */
-  onBytes(bytes: Uint8Array): number;
+  /** Bytes came: a view that is good until `used`, to be called with the count of those that were copied. */
+  onBytes(bytes: Uint8Array): void;
   onEndOfFile(): void;
   onReadError(code: string): void;
   onPaths(): void;
@@ -106,7 +106,9 @@ export class StreamHandle implements StreamHandler {
       );
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
-      return { code: error.code, syscall: error.syscall === 'bind' ? 'bind' : 'connect' };
+      if (error.syscall === 'bind') return { code: error.code, syscall: 'bind' };
+      // As Linux: a port that is ours, and is taken for this very peer alone.
+      return { code: error.code === 'EADDRINUSE' ? 'EADDRNOTAVAIL' : error.code, syscall: 'connect' };
     }
     this.stream.pause();
     this.onConnected = done;
@@ -239,7 +241,21 @@ export class StreamHandle implements StreamHandler {
   }
 
   onData(bytes: Uint8Array): number {
-    return this.owner?.onBytes(bytes) ?? 0;
+    const { stream } = this;
+    let view = bytes;
+    // What the owner does with bytes may be the end of the connection: they must be used up before, or it is a reset.
+    while (this.reading && this.owner !== undefined && stream !== undefined && view.length > 0) {
+      this.owner.onBytes(view);
+      if (stream.closed) break;
+      view = stream.peek();
+    }
+    return 0;
+  }
+
+  /** For the owner, in `onBytes`: it has copied so many. */
+  used(count: number): void {
+    this.bytesRead += count;
+    this.stream?.consume(count);
   }
 
   onDrain(stream: Stream): void {

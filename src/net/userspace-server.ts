@@ -304,6 +304,8 @@ function backlogOf(values: readonly unknown[]): number {
 
 function dropped(local: SocketName | undefined, peer: SocketName | undefined): object {
   return {
+    // As Node's: without a prototype.
+    __proto__: null,
     localAddress: local?.address,
     localPort: local?.port,
     localFamily: local?.family,

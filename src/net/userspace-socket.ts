@@ -272,20 +272,16 @@ export class UserspaceSocket extends Socket implements HandleOwner, Connecting {
     }
   }
 
-  onBytes(bytes: Uint8Array): number {
+  onBytes(bytes: Uint8Array): void {
+    const link = this.link!;
     this.touch();
-    if (this.onread !== undefined) return this.readInto(bytes, this.onread);
-    const { link } = this;
-    let used = 0;
-    while (used < bytes.length && link !== undefined && !this.destroyed) {
-      const chunk = Buffer.from(bytes.subarray(used, used + CHUNK));
-      used += chunk.length;
-      link.bytesRead += chunk.length;
-      if (this.safely(() => this.push(chunk))) continue;
-      link.readStop();
-      break;
+    if (this.onread !== undefined) {
+      this.readInto(bytes, this.onread, link);
+      return;
     }
-    return used;
+    const chunk = Buffer.from(bytes.length > CHUNK ? bytes.subarray(0, CHUNK) : bytes);
+    link.used(chunk.length);
+    if (!this.safely(() => this.push(chunk))) link.readStop();
   }
 
   private prepareBuffer(): void {
@@ -293,21 +289,14 @@ export class UserspaceSocket extends Socket implements HandleOwner, Connecting {
     this.readBuffer = typeof buffer === 'function' ? buffer() : buffer;
   }
 
-  private readInto(bytes: Uint8Array, { buffer, callback }: OnReadOpts): number {
-    const { link } = this;
-    let used = 0;
-    while (used < bytes.length && link !== undefined && !this.destroyed) {
-      const target = this.readBuffer!;
-      const count = Math.min(target.length, bytes.length - used);
-      target.set(bytes.subarray(used, used + count));
-      used += count;
-      link.bytesRead += count;
-      const goesOn = this.safely(() => callback(count, target) !== false);
-      if (typeof buffer === 'function') this.safely(() => this.nextBuffer(buffer()));
-      if (!goesOn) link.readStop();
-      if (!link.reading) break;
-    }
-    return used;
+  private readInto(bytes: Uint8Array, { buffer, callback }: OnReadOpts, link: StreamHandle): void {
+    const target = this.readBuffer!;
+    const count = Math.min(target.length, bytes.length);
+    target.set(bytes.subarray(0, count));
+    link.used(count);
+    const goesOn = this.safely(() => callback(count, target) !== false);
+    if (typeof buffer === 'function') this.safely(() => this.nextBuffer(buffer()));
+    if (!goesOn) link.readStop();
   }
 
   private nextBuffer(next: Uint8Array): true {
@@ -437,10 +426,6 @@ export class UserspaceSocket extends Socket implements HandleOwner, Connecting {
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     (this as { connecting: boolean }).connecting = false;
-    const { timeout } = this;
-    this.setTimeout(0);
-    // Node leaves it to be seen.
-    (this as { timeout?: number | undefined }).timeout = timeout;
     const { link } = this;
     if (link === undefined) {
       done(error);
@@ -469,6 +454,7 @@ export class UserspaceSocket extends Socket implements HandleOwner, Connecting {
 
   /** For `setTimeout`: a write that makes progress is no idleness. */
   _onTimeout(): void {
+    if (this.destroyed) return;
     const { link } = this;
     if (this.queuedBefore > 0 && link !== undefined && link.queued !== this.queuedBefore) {
       this.queuedBefore = link.queued;

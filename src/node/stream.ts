@@ -20,7 +20,8 @@ export interface StreamHandler {
   onConnect?(stream: Stream): void;
   /**
    * Bytes came: a view into the receive buffer, good during the call. Returns how many of them were used; what is left
-   * stays in the buffer, fills the window, and is offered again after `resume`, or together with what comes next.
+   * stays in the buffer, fills the window, and is offered again after `resume`, or together with what comes next. A
+   * handler may `consume` and `peek` by itself as well, and returns what it has not consumed then.
    */
   onData?(bytes: Uint8Array, stream: Stream): number;
   /** There is room after `send` took less than it was given, or `write` returned false. */
@@ -465,10 +466,11 @@ export class Stream {
         else if (outcome !== -Errno.EAGAIN) this.failure = -outcome;
         return;
       }
+      const before = this.bytesReceived;
       const used = handler.onData === undefined ? length : handler.onData(view, this);
       if (this.descriptor < 0) return;
       this.consume(used);
-      if (used < length) return;
+      if (this.bytesReceived - before < length) return;
     }
   }
 

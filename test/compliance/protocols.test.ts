@@ -126,7 +126,7 @@ each('TLS: both ends over sockets, with their addresses', async (backend) => {
     for (const waits of [true, false]) {
       const plain = backend.connect(port, backend.address);
       if (waits) await next(plain, 'connect');
-      const socket = tls.connect({ socket: plain, ca: CERTIFICATE, servername: 'compliance.test' });
+      const socket = tls.connect({ socket: plain, ca: CERTIFICATE, servername: 'mptcp.test' });
       await next(socket, 'secureConnect');
       assert.equal(socket.authorized, true);
       assert.equal(socket.encrypted, true);
@@ -150,7 +150,7 @@ each('TLS: 2 MB each way', async (backend) => {
     const socket = tls.connect({
       socket: backend.connect(port, backend.address),
       ca: CERTIFICATE,
-      servername: 'compliance.test',
+      servername: 'mptcp.test',
     });
     await next(socket, 'secureConnect');
     const received: Buffer[] = [];
@@ -174,7 +174,7 @@ each('TLS: a certificate that nobody signed', async (backend) => {
   const server = tls.createServer(SECRET);
   server.on('tlsClientError', () => {});
   await behind(backend, server as unknown as net.Server, async (port) => {
-    const socket = tls.connect({ socket: backend.connect(port, backend.address), servername: 'compliance.test' });
+    const socket = tls.connect({ socket: backend.connect(port, backend.address), servername: 'mptcp.test' });
     const [error] = await next(socket, 'error');
     assert.equal((error as NodeJS.ErrnoException).code, 'DEPTH_ZERO_SELF_SIGNED_CERT');
   });
@@ -190,7 +190,7 @@ each('HTTPS: server and agent', (backend) => {
       tls.connect({
         socket: backend.connect({ port, host: host! }),
         ca: CERTIFICATE,
-        servername: 'compliance.test',
+        servername: 'mptcp.test',
       }),
   });
   return behind(backend, server, async (port) => {

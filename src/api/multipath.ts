@@ -20,7 +20,7 @@ export interface MultipathOptions<Host = unknown> {
   readonly backend?: Backend | 'auto';
   /** Default: what the backend does by itself. */
   readonly purpose?: Purpose;
-  /** A host of this package's stack: implies `backend: 'userspace'`. */
+  /** A host of this package's stack: implies `backend: 'userspace'`; with `tcp` its stack carries plain TCP. */
   readonly host?: Host;
   /** Name of a scheduler of the stack. */
   readonly scheduler?: string;

@@ -177,6 +177,9 @@ export class Scheduling {
     this.sender.map(now, subflow, length);
     picture.queued += length;
     picture.room = Math.max(0, picture.room - length);
+    // From idle: when it was sent, and so since when it is waited for, TCP knows only later. `passBy` asks.
+    const stalledAt = now + STALL * picture.smoothedRtt;
+    if (stalledAt < this.deadline && this.pictures.length > 1) this.deadline = stalledAt;
     if (this.sender.lastAckReceived < 0) {
       this.opener = subflow;
       this.confineToOpener();

@@ -8,6 +8,8 @@ export interface Choice {
   readonly backend: Backend;
   /** For `userspace`. */
   readonly host: Host | undefined;
+  /** Plain TCP was asked for: of the host's stack when there is a host. */
+  readonly isPlain: boolean;
   readonly options: MultipathOptions<Host>;
   /** Why it is plain TCP although something else was asked for. */
   readonly reason: string | undefined;
@@ -16,7 +18,7 @@ export interface Choice {
 const PURPOSES: readonly Purpose[] = ['handover', 'interactive', 'aggregate', 'redundant'];
 const BACKENDS: readonly string[] = ['auto', 'kernel', 'userspace', 'tcp'];
 
-const PLAIN: Choice = { backend: 'tcp', host: undefined, options: {}, reason: undefined };
+const PLAIN: Choice = { backend: 'tcp', host: undefined, isPlain: true, options: {}, reason: undefined };
 
 /**
  * Decides who carries a connection. A server's default is multipath, since clients that do not ask for it cost nothing; a
@@ -30,17 +32,17 @@ export function chooseBackend(multipath: MultipathChoice<Host> | undefined, side
   if (wanted === false) return PLAIN;
   const options = checked(wanted);
   const { backend = 'auto', host } = options;
-  if (backend === 'tcp') return { ...PLAIN, options };
-  if (backend === 'userspace' || (backend === 'auto' && host !== undefined)) {
+  if (backend === 'tcp' && host === undefined) return { ...PLAIN, options };
+  if (backend === 'userspace' || (backend !== 'kernel' && host !== undefined)) {
     if (host === undefined) {
       throw invalid('multipath.host', host, 'a host made by createHost or emulate, for the userspace back end');
     }
-    return { backend: 'userspace', host, options, reason: undefined };
+    return { backend: 'userspace', host, isPlain: backend === 'tcp', options, reason: undefined };
   }
   const reason = multipathRefusal();
-  if (reason === undefined) return { backend: 'kernel', host: undefined, options, reason };
+  if (reason === undefined) return { backend: 'kernel', host: undefined, isPlain: false, options, reason };
   if (backend === 'kernel') throw nodeError(new Error(reason), 'ERR_MPTCP_UNAVAILABLE');
-  return { ...PLAIN, options, reason };
+  return { ...PLAIN, isPlain: false, options, reason };
 }
 
 function checked(wanted: Exclude<MultipathChoice<Host>, false>): MultipathOptions<Host> {

@@ -44,14 +44,14 @@ export function multipathServer<S extends net.Server>(server: S, multipath: Mult
 const DELEGATED = ['address', 'getConnections', 'ref', 'unref'] as const;
 
 /** A server of the userspace stack listens, and hands on what it accepts. */
-function delegate(server: net.Server, { host, options }: Choice): void {
+function delegate(server: net.Server, { host, options, isPlain }: Choice): void {
   const settings = server as unknown as { allowHalfOpen?: boolean; pauseOnConnect?: boolean; noDelay?: boolean };
   const own = new UserspaceServer(host!, {
     // Servers of node:http and node:tls want half-open connections; what they were made with is on them.
     allowHalfOpen: settings.allowHalfOpen ?? false,
     pauseOnConnect: settings.pauseOnConnect ?? false,
     noDelay: settings.noDelay ?? false,
-    multipath: options,
+    multipath: isPlain ? false : options,
   });
   own.on('connection', (socket) => server.emit('connection', socket));
   own.on('listening', () => server.emit('listening'));

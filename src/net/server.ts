@@ -27,8 +27,9 @@ export class Server extends net.Server {
     const { multipath, ...rest } = given as ServerOptions;
     const choice = chooseBackend(multipath, 'server');
     if (choice.backend === 'userspace') {
+      const own = choice.isPlain ? { ...given, multipath: false } : given;
       // biome-ignore lint/correctness/noConstructorReturn: see above
-      return new UserspaceServer(choice.host!, given as UserspaceServerOptions, listener) as unknown as Server;
+      return new UserspaceServer(choice.host!, own as UserspaceServerOptions, listener) as unknown as Server;
     }
     super(rest, listener);
     choices.set(this, choice);

@@ -29,8 +29,9 @@ export class Socket extends net.Socket {
     const { multipath, ...rest } = options;
     const choice = chooseBackend(multipath, 'client');
     if (choice.backend === 'userspace') {
+      const given = choice.isPlain ? { ...options, multipath: false } : options;
       // biome-ignore lint/correctness/noConstructorReturn: see above
-      return new UserspaceSocket(choice.host!, options as UserspaceSocketOptions) as unknown as Socket;
+      return new UserspaceSocket(choice.host!, given as UserspaceSocketOptions) as unknown as Socket;
     }
     super(rest);
     choices.set(this, choice);

@@ -22,7 +22,7 @@ export interface MptcpConfig {
   lossyProbeInterval: number;
   /** Floor of the data-level retransmission time. */
   minimumRto: number;
-  /** Send the head of a full window again on a faster idle path. */
+  /** Send the head of a full window again on a faster idle path, and what a stalled path holds on any other. */
   opportunisticRetransmission: boolean;
   /** Ceiling of send buffer autotuning (net.ipv4.tcp_wmem). */
   maximumSendBuffer: number;

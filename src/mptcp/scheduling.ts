@@ -116,10 +116,12 @@ export class Scheduling {
   private refreshPictures(now: number): boolean {
     const { subflows } = this.connection;
     let any = false;
+    let anyStalled = false;
     for (let index = 0; index < subflows.length; index++) {
       const subflow = subflows[index]!;
       const picture = subflow.picture;
       const tcp = subflow.tcp;
+      picture.stalled = false;
       picture.active =
         subflow.usable && !subflow.stale && tcp !== null && tcp.sender.finOffset === Number.POSITIVE_INFINITY;
       if (!picture.active || tcp === null) {
@@ -137,14 +139,36 @@ export class Scheduling {
       picture.pacingRate = sender.pacingRate;
       picture.segmentSize = sender.segmentSize;
       this.shareWindow(now, subflow, sender);
-      if (subflows.length > 1 && !subflow.lossy) {
+      if (this.config.opportunisticRetransmission && subflows.length > 1 && !subflow.lossy) {
         const stalledAt = stallTime(sender);
         if (stalledAt < this.deadline) this.deadline = stalledAt;
+        if (now >= stalledAt) {
+          picture.stalled = true;
+          anyStalled = true;
+        }
       }
       picture.room = subflow.lossy ? 0 : Math.max(0, Math.floor(sender.availableWindow) - (subflow.end - sender.nxt));
     }
     if (this.sender.lastAckReceived < 0) this.confineToOpener();
+    if (anyStalled) this.avoidStalled();
     return any;
+  }
+
+  /** Nothing more is given to a subflow that makes no progress, while another does: it would wait there as well. */
+  private avoidStalled(): void {
+    const { pictures } = this;
+    let other = false;
+    for (let index = 0; index < pictures.length; index++) {
+      const { active, lossy, stalled, backup } = pictures[index]!;
+      if (active && !lossy && !stalled && !backup) other = true;
+    }
+    if (!other) return;
+    for (let index = 0; index < pictures.length; index++) {
+      const picture = pictures[index]!;
+      if (!picture.stalled) continue;
+      picture.active = false;
+      picture.room = 0;
+    }
   }
 
   /**
@@ -178,7 +202,7 @@ export class Scheduling {
     picture.queued += length;
     picture.room = Math.max(0, picture.room - length);
     // From idle: when it was sent, and so since when it is waited for, TCP knows only later. `passBy` asks.
-    const stalledAt = now + STALL * picture.smoothedRtt;
+    const stalledAt = now + STALL * picture.smoothedRtt + ACK_DELAY;
     if (stalledAt < this.deadline && this.pictures.length > 1) this.deadline = stalledAt;
     if (this.sender.lastAckReceived < 0) {
       this.opener = subflow;
@@ -304,13 +328,18 @@ export class Scheduling {
 
 /** Round trips without progress after which a subflow counts as stalled: a first loss is repaired sooner. */
 const STALL = 2;
+/** And so many ms beyond: an ACK may be delayed for want of a second segment (RFC 1122 §4.2.3.2; Linux waits 40 ms at first). */
+const ACK_DELAY = 40;
+/** With more than that in flight only for what programs and processors take. */
+const SLACK = 10;
 /** Segments of a stalled subflow that are sent elsewhere at first. */
 const FIRST_COPIES = 10;
 
 /** When a subflow will have been without progress for too long; Infinity when nothing of it is outstanding. */
 function stallTime(sender: Sender): number {
   if (sender.una === sender.nxt || sender.rtt.smoothed <= 0) return Number.POSITIVE_INFINITY;
-  return sender.stalledSince + STALL * sender.rtt.smoothed;
+  const delay = sender.nxt - sender.una < 2 * sender.segmentSize ? ACK_DELAY : SLACK;
+  return sender.stalledSince + STALL * sender.rtt.smoothed + delay;
 }
 
 /** ms until `view` will have delivered what it has, as far as its window and RTT tell. */

@@ -6,6 +6,8 @@ export class SubflowPicture implements SubflowView {
   active = false;
   backup = false;
   lossy = false;
+  /** It made no progress for longer than a first loss takes to repair. */
+  stalled = false;
   queued = 0;
   room = 0;
   congestionWindow = 0;

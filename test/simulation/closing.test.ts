@@ -300,9 +300,9 @@ test('A10.04 no subflow ends while another one has data of the stream to bring, 
   let fins = 0;
   let dataFins = 0;
   const { world, client, server, near, far, clientSide, serverSide } = connected({
-    // The fast path loses all data, and the data-level timer is far away.
+    // The fast path loses all data, the data-level timer is far away, and nobody passes by the stall.
     paths: [path([], { aToB: { links: [new FilteredLink(() => isLost)] } }), path([], { delay: 20 })],
-    client: { mptcp: { minimumRto: 60_000 } },
+    client: { mptcp: { minimumRto: 60_000, opportunisticRetransmission: false } },
   });
   server.sockets.shutdown(far, Shutdown.Write);
   world.run({ until: world.now + 500 });

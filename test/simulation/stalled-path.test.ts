@@ -1,6 +1,7 @@
 import { equal, ok } from 'node:assert/strict';
 import { test } from 'node:test';
 import { mbit } from '../../src/link/index.ts';
+import { connected, path } from './exchange.ts';
 import { pair } from './pair.ts';
 
 /** With a small receive buffer everyone waits for the path that has the lowest byte: nobody waits for its timer (K09, A9.19). */
@@ -53,4 +54,36 @@ test('K09 without opportunistic retransmission the timeout decides', () => {
   const { longest, sent } = pause(true, 300, false);
   equal(sent, 0);
   ok(longest > 1400, `a pause of ${longest.toFixed(0)} ms`);
+});
+
+test('A9.19 a thin stream: what is sent after a path fell silent goes by the other, what was under way soon after', () => {
+  const { world, client, server, near, far, paths, target } = connected({
+    paths: [path(), path([], { delay: 25 })],
+    server: PATIENT,
+  });
+  server.sockets.configure(far, { noDelay: true });
+  const start = world.now;
+  let sent = 0;
+  let last = start;
+  let received = 0;
+  let gap = 0;
+  for (let at = 0; at < 2500; at += 10) {
+    world.at(start + at, () => {
+      sent += server.sockets.send(far, new Uint8Array(5), 0, 5);
+      server.stack.touchAll();
+    });
+  }
+  world.at(start + 1000, () => paths[0]!.setUp(world.now, false));
+  for (let at = 0; at < 2600; at++) {
+    world.at(start + at, () => {
+      const count = client.sockets.recv(near, target, 0, 1000);
+      if (count <= 0) return;
+      received += count;
+      gap = Math.max(gap, world.now - last);
+      last = world.now;
+    });
+  }
+  world.run({ until: start + 2700 });
+  equal(received, sent);
+  ok(gap < 200, `a pause of ${gap.toFixed(0)} ms`);
 });

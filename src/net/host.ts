@@ -137,7 +137,7 @@ export class Host {
 
   private awaitPeers(from: number): void {
     this.lingerTimer = setTimeout(() => {
-      const isDelivered = this.userspace.streams.lingeringBytes === 0;
+      const isDelivered = this.userspace.streams.lingeringBytes <= 0;
       this.lingerTimer = undefined;
       if (!isDelivered && performance.now() - from < LINGER_MOST) this.awaitPeers(from);
       this.update();

@@ -54,10 +54,8 @@ export class PathWatch {
     if (CONNECTION_CHANNEL.hasSubscribers && info !== undefined) {
       CONNECTION_CHANNEL.publish({ socket, multipath: multipathState(info) });
     }
-    if (mptcp === undefined) {
-      if (this.isFallenBack) this.tellFallback(info!);
-      return;
-    }
+    if (this.isFallenBack) this.tellFallback(info!);
+    if (mptcp === undefined) return;
     host.watchAddresses(mptcp, (address) => this.onAddress(address));
     // What came before anybody could listen is told as soon as somebody can.
     setImmediate(() => {

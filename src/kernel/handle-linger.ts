@@ -1,4 +1,5 @@
 import { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import type { Foreign } from '../node/ffi.ts';
 import { ownerOf, type TcpHandle } from './handle-owner.ts';
@@ -13,14 +14,16 @@ import { ownerOf, type TcpHandle } from './handle-owner.ts';
 
 /** Milliseconds that a closed connection waits for its peer's end before it is left to the kernel. */
 const PATIENCE = 60_000;
-/** How many wait at once; the oldest gives way. */
+/** How many wait at once, and of how many descriptors that the process may have one; the oldest gives way. */
 const MOST = 1024;
+const SHARE = 8;
 
 export class HandleLinger {
   private readonly calls: Foreign;
   private readonly shared: SharedHandles;
   private readonly made = new WeakSet<TcpHandle>();
   private readonly waiting = new Set<net.Socket>();
+  private readonly most = Math.min(MOST, Math.floor(descriptorLimit() / SHARE));
   private readonly word = Buffer.alloc(8);
   private readonly length = Buffer.alloc(4);
   /** What arrives too late, which nobody reads. */
@@ -90,7 +93,7 @@ export class HandleLinger {
       return;
     }
     this.waiting.add(socket);
-    if (this.waiting.size <= MOST) return;
+    if (this.waiting.size <= this.most) return;
     const [oldest] = this.waiting;
     oldest?.destroy();
   }
@@ -119,6 +122,16 @@ export class HandleLinger {
     socket.on('close', () => this.waiting.delete(socket));
     socket.setTimeout(PATIENCE, release);
     return socket;
+  }
+}
+
+/** RLIMIT_NOFILE, as it is when the process starts. */
+function descriptorLimit(): number {
+  try {
+    const found = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'));
+    return found === null ? Number.POSITIVE_INFINITY : Number(found[1]);
+  } catch {
+    return Number.POSITIVE_INFINITY;
   }
 }
 

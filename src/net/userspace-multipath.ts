@@ -112,8 +112,10 @@ export class PathWatch {
     const { socket } = this;
     const reason = info.fallback ?? 'plain TCP';
     // Listeners of a connection that was plain from the start come on the same turn as `connect`.
-    process.nextTick(() => socket.emit('fallback', reason));
-    if (FALLBACK_CHANNEL.hasSubscribers) FALLBACK_CHANNEL.publish({ socket, reason });
+    process.nextTick(() => {
+      if (FALLBACK_CHANNEL.hasSubscribers) FALLBACK_CHANNEL.publish({ socket, reason });
+      socket.emit('fallback', reason);
+    });
   }
 
   private onAddress({ id, address, port }: PeerAddress): void {

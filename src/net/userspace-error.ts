@@ -57,6 +57,11 @@ export function nodeError<E extends Error>(error: E, code: string): E & { code: 
   return Object.assign(error, { code });
 }
 
+/** Multipath was required, and the connection is none. */
+export function plainError(reason: string): Error {
+  return nodeError(new Error(`the connection is plain TCP: ${reason}`), 'ERR_MPTCP_FALLBACK');
+}
+
 export function socketClosedError(): Error {
   return nodeError(new Error('Socket is closed'), 'ERR_SOCKET_CLOSED');
 }

@@ -1,7 +1,7 @@
 import { channel } from 'node:diagnostics_channel';
 import type { EventEmitter } from 'node:events';
 import { isIPv6 } from 'node:net';
-import type { Multipath, MultipathState, SubflowState } from '../api/multipath.ts';
+import type { Multipath, MultipathChoice, MultipathOptions, MultipathState, SubflowState } from '../api/multipath.ts';
 import type { MptcpConnection } from '../mptcp/connection.ts';
 import type { PeerAddress } from '../mptcp/seams.ts';
 import type { Stream } from '../node/stream.ts';
@@ -37,15 +37,17 @@ export class PathWatch {
   readonly stream: Stream;
   private readonly socket: EventEmitter;
   private readonly host: Host;
+  private readonly asked: MultipathOptions<Host>;
   private readonly open = new Set<number>();
   private newest = 0;
   private isFallenBack: boolean;
   private wanted: Wanted[] = [];
 
-  constructor(socket: EventEmitter, stream: Stream, host: Host) {
+  constructor(socket: EventEmitter, stream: Stream, host: Host, asked: MultipathOptions<Host> = {}) {
     this.socket = socket;
     this.stream = stream;
     this.host = host;
+    this.asked = asked;
     const info = stream.info();
     this.isFallenBack = info?.multipath === false;
     // The first subflow is the connection itself, and no news.
@@ -74,6 +76,7 @@ export class PathWatch {
     for (const path of info.paths) {
       if (path.id <= this.newest || path.state !== 'established') continue;
       this.settle(path);
+      this.applyPurpose(path);
       const subflow = subflowState(path);
       this.socket.emit('subflow', subflow);
       if (SUBFLOW_CHANNEL.hasSubscribers) SUBFLOW_CHANNEL.publish({ socket: this.socket, subflow, event: 'subflow' });
@@ -88,6 +91,13 @@ export class PathWatch {
   /** The connection is over for the socket. */
   close(): void {
     for (const { done } of this.wanted.splice(0)) done(pathError('ENOTCONN', 'the connection ended first'));
+  }
+
+  /** For a handover the first path carries the data, and every other stands by at both ends (MP_PRIO, RFC 8684 §3.3.8). */
+  private applyPurpose({ id, backup }: PathInfo): void {
+    const { mptcp, stream, asked } = this;
+    if (asked.purpose !== 'handover' || backup || mptcp === undefined || stream.closed) return;
+    stream.command((now) => mptcp.setBackup(now, id, true));
   }
 
   private settle(path: PathInfo): void {
@@ -141,7 +151,7 @@ export class PathWatch {
   get multipath(): Multipath | undefined {
     const info = this.stream.info();
     if (info === undefined) return undefined;
-    return Object.assign(multipathState(info), {
+    return Object.assign(multipathState(info, unsupported(this.asked)), {
       addSubflow: (options: Parameters<Multipath['addSubflow']>[0]) => this.addSubflow(options),
       removeSubflow: async (id: number) => this.onSubflow(id, (now, mptcp) => mptcp.retireSubflow(now, id)),
       setBackup: async (id: number, backup: boolean) =>
@@ -212,8 +222,27 @@ export class PathWatch {
   }
 }
 
+/** What a `multipath` says beyond whether there is to be any. */
+export function multipathOptions(choice: MultipathChoice<Host> | undefined): MultipathOptions<Host> {
+  if (typeof choice === 'string') return { purpose: choice };
+  return typeof choice === 'object' ? choice : {};
+}
+
+/** What of the wishes the stack cannot do for one connection. */
+function unsupported({ purpose, scheduler, congestionControl }: MultipathOptions<Host>): string[] {
+  const found: string[] = [];
+  if (purpose === 'redundant') found.push('purpose redundant: no scheduler sends everything on each path yet');
+  if (scheduler !== undefined && scheduler !== 'default') {
+    found.push(`scheduler ${scheduler}: a host has one for all its connections, which createHost is given`);
+  }
+  if (congestionControl !== undefined && congestionControl !== 'cubic') {
+    found.push(`congestionControl ${congestionControl}: all connections of a host have cubic`);
+  }
+  return found;
+}
+
 /** A connection's figures in the words of `MultipathState`. */
-export function multipathState(info: ConnectionInfo): MultipathState {
+export function multipathState(info: ConnectionInfo, missing: readonly string[] = []): MultipathState {
   const { multipath } = info;
   return {
     backend: 'userspace',
@@ -224,7 +253,7 @@ export function multipathState(info: ConnectionInfo): MultipathState {
     bytesSent: info.bytesSent,
     bytesReceived: info.bytesReceived,
     bytesRetransmitted: info.bytesRetransmitted,
-    unsupported: [],
+    unsupported: missing,
   };
 }
 

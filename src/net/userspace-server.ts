@@ -1,7 +1,7 @@
 import { channel, tracingChannel } from 'node:diagnostics_channel';
 import dns from 'node:dns';
 import { type BlockList, Server, type ServerOpts } from 'node:net';
-import type { MultipathChoice } from '../api/multipath.ts';
+import type { MultipathChoice, MultipathOptions } from '../api/multipath.ts';
 import type { Stream, StreamHandler, StreamListener } from '../node/stream.ts';
 import { SystemError } from '../node/system-error.ts';
 import type { SocketSettings } from '../sockets/sockets.ts';
@@ -10,6 +10,7 @@ import type { Host } from './host.ts';
 import { isPort } from './userspace-connect.ts';
 import { alreadyListeningError, explainedSystemError, refusalOf, unsupportedOptionError } from './userspace-error.ts';
 import { keepAliveSettings, nameOf, type SocketName } from './userspace-handle.ts';
+import { multipathOptions } from './userspace-multipath.ts';
 import { acceptedSocket, type UserspaceSocket } from './userspace-socket.ts';
 
 export interface UserspaceServerOptions extends ServerOpts {
@@ -54,6 +55,7 @@ export class UserspaceServer extends Server {
   declare readonly allowHalfOpen: boolean;
   declare readonly pauseOnConnect: boolean;
   private readonly speaksMultipath: boolean;
+  private readonly asked: MultipathOptions<Host>;
   private readonly blocked: BlockList | undefined;
 
   /** @throws TypeError as `new net.Server` */
@@ -68,6 +70,7 @@ export class UserspaceServer extends Server {
     this.host = host;
     const given = typeof options === 'object' && options !== null ? options : {};
     this.speaksMultipath = given.multipath !== false;
+    this.asked = multipathOptions(given.multipath);
     this.blocked = given.blockList;
   }
 
@@ -161,9 +164,11 @@ export class UserspaceServer extends Server {
       this.emit('drop', dropped(nameOf(stream.localEndpoint, mapped), peer));
       return undefined;
     }
+    if (this.asked.required === true && stream.info()?.multipath !== true) return undefined;
     const { allowHalfOpen, highWaterMark, pauseOnConnect: pauses } = this;
     const options = {
       allowHalfOpen,
+      multipath: this.asked,
       ...(highWaterMark === undefined
         ? {}
         : { readableHighWaterMark: highWaterMark, writableHighWaterMark: highWaterMark }),

@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel';
 import { type BlockList, type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
-import type { Multipath, MultipathChoice } from '../api/multipath.ts';
+import type { Multipath, MultipathChoice, MultipathOptions } from '../api/multipath.ts';
 import type { Stream } from '../node/stream.ts';
 import type { SocketSettings } from '../sockets/sockets.ts';
 import type { Host } from './host.ts';
@@ -15,12 +15,13 @@ import {
 import {
   blockedError,
   closedBeforeConnectionError,
+  plainError,
   socketClosedError,
   systemError,
   unsupportedOptionError,
 } from './userspace-error.ts';
 import { type HandleOwner, type SocketName, StreamHandle } from './userspace-handle.ts';
-import { PathWatch } from './userspace-multipath.ts';
+import { multipathOptions, PathWatch } from './userspace-multipath.ts';
 import { defineGetters, noticeTls } from './userspace-tls.ts';
 
 /** What `new UserspaceSocket` may be told beyond `node:net`'s options. */
@@ -64,6 +65,7 @@ export class UserspaceSocket extends Socket implements HandleOwner, Connecting {
   declare autoSelectFamilyAttemptedAddresses: string[];
   private link: StreamHandle | undefined;
   private readonly wantsMultipath: boolean;
+  private readonly asked: MultipathOptions<Host>;
   private readonly settings: SocketSettings = {};
   private wantsNoDelay: boolean;
   private keepsAlive: boolean;
@@ -93,6 +95,7 @@ export class UserspaceSocket extends Socket implements HandleOwner, Connecting {
     super({ ...rest, ...(blockList === undefined ? {} : { blockList }) } as SocketConstructorOpts);
     this.host = host;
     this.wantsMultipath = multipath !== false;
+    this.asked = multipathOptions(multipath);
     this.wantsNoDelay = Boolean(noDelay);
     this.keepsAlive = Boolean(keepAlive);
     this.keepAliveDelay = seconds(options.keepAliveInitialDelay);
@@ -106,7 +109,7 @@ export class UserspaceSocket extends Socket implements HandleOwner, Connecting {
     this.link = new StreamHandle(host, accepted.stream, accepted.mapped);
     this.link.owner = this;
     this.prepareBuffer();
-    this.watch = new PathWatch(this, accepted.stream, host);
+    this.watch = new PathWatch(this, accepted.stream, host, this.asked);
     if (accepted.pauses) this.pause();
     else this.read(0);
   }
@@ -239,7 +242,12 @@ export class UserspaceSocket extends Socket implements HandleOwner, Connecting {
     this.touch();
     if (this.wantsNoDelay) link.setNoDelay(true);
     if (this.keepsAlive) this.applyKeepAlive();
-    this.watch = new PathWatch(this, link.underlying!, this.host);
+    this.watch = new PathWatch(this, link.underlying!, this.host, this.asked);
+    const fallback = this.watch.multipath?.fallback ?? null;
+    if (this.asked.required === true && fallback !== null) {
+      this.destroy(plainError(fallback));
+      return;
+    }
     this.emit('connect');
     this.emit('ready');
     if (!this.isPaused()) this.read(0);

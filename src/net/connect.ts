@@ -1,9 +1,14 @@
+import { channel } from 'node:diagnostics_channel';
 import type net from 'node:net';
 import type { MultipathChoice } from '../api/multipath.ts';
 import type { Host } from './host.ts';
 import { Server, type ServerOptions } from './server.ts';
 import { Socket, type SocketOptions } from './socket.ts';
 import { connectArguments } from './userspace-connect.ts';
+import { UserspaceSocket } from './userspace-socket.ts';
+
+/** Node's own: tells of sockets that connect. */
+const CLIENT_CHANNEL = channel('net.client.socket');
 
 /** What `connect` takes: `node:net`'s options, and `multipath`. */
 export type ConnectOptions = net.NetConnectOpts & {
@@ -22,6 +27,7 @@ export function connect(path: string, onConnect?: () => void): Socket;
 export function connect(...values: unknown[]): Socket {
   const [options, done] = connectArguments(values) as [ConnectOptions, (() => void) | undefined];
   const socket = new Socket(options as SocketOptions);
+  if (CLIENT_CHANNEL.hasSubscribers && !(socket instanceof UserspaceSocket)) CLIENT_CHANNEL.publish({ socket });
   const { timeout } = options as { timeout?: number };
   if (timeout) socket.setTimeout(timeout);
   return socket.connect(options, done);

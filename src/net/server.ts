@@ -24,14 +24,15 @@ export class Server extends net.Server {
   // biome-ignore lint/correctness/noUnreachableSuper: one name for each kind, which `instanceof` knows; those of the userspace stack are made whole by their own class
   constructor(options?: ServerOptions | ((socket: net.Socket) => void), onConnection?: (socket: net.Socket) => void) {
     const [given, listener] = typeof options === 'function' ? [{}, options] : [options ?? {}, onConnection];
-    const { multipath, ...rest } = given as ServerOptions;
+    // Node says what is wrong with options that are none.
+    const { multipath, ...rest } = typeof given === 'object' ? (given as ServerOptions) : { multipath: false };
     const choice = chooseBackend(multipath, 'server');
     if (choice.backend === 'userspace') {
       const own = choice.isPlain ? { ...given, multipath: false } : given;
       // biome-ignore lint/correctness/noConstructorReturn: see above
       return new UserspaceServer(choice.host!, own as UserspaceServerOptions, listener) as unknown as Server;
     }
-    super(rest, listener);
+    super(typeof given === 'object' ? rest : given, listener);
     choices.set(this, choice);
     if (choice.backend === 'kernel') bindMultipath(this);
   }

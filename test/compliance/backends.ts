@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import type { EventEmitter } from 'node:events';
 import net from 'node:net';
 import { after, test } from 'node:test';
+import { multipathRefusal } from '../../src/kernel/tcp-handle.ts';
 import { createHost, emulate, type Host } from '../../src/net/host.ts';
+import * as multipath from '../../src/net/index.ts';
+import { connectArguments } from '../../src/net/userspace-connect.ts';
 import { createServer, UserspaceServer, type UserspaceServerOptions } from '../../src/net/userspace-server.ts';
 import { connect, UserspaceSocket, type UserspaceSocketOptions } from '../../src/net/userspace-socket.ts';
 
@@ -36,6 +39,25 @@ const node: Backend = {
   server: (options, listener) => new net.Server(options as object, listener as () => void),
 };
 
+/** The kernel's Multipath TCP: descriptors of Node's own handles, and Node's own sockets above them. */
+const kernel: Backend = {
+  name: 'kernel',
+  address: '127.0.0.1',
+  clientAddress: '127.0.0.1',
+  address6: '::1',
+  connect: (...values) => {
+    const [options, done] = connectArguments(values);
+    return multipath.connect({ ...options, multipath: true } as multipath.ConnectOptions, done);
+  },
+  createServer: (options, listener) => multipath.createServer({ ...options, multipath: true }, listener),
+  socket: (options) => new multipath.Socket({ ...options, multipath: true }),
+  server: (options, listener) => new multipath.Server(options as object, listener as () => void),
+};
+
+/** Why the kernel's backend cannot be had here. */
+const refusal = multipathRefusal();
+if (refusal !== undefined) test('kernel', { skip: refusal }, () => {});
+
 function userspace(name: string, client: Host, server: Host, addresses: [string, string, string]): Backend {
   return {
     name,
@@ -62,6 +84,7 @@ after(() => {
 /** `node:net` comes first: a test that is wrong about Node says so there. */
 export const BACKENDS: readonly Backend[] = [
   node,
+  ...(refusal === undefined ? [kernel] : []),
   userspace('userspace, one host', alone, alone, ['127.0.0.1', '127.0.0.1', '::1']),
   userspace('userspace, two hosts', pair.first, pair.second, ['10.0.1.2', '10.0.1.1', 'fd00::2']),
 ];

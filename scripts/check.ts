@@ -1,15 +1,17 @@
 /**
  * What can be said of the sources without running them: types, style, layers, unused exports, the package's faces,
- * feature ids, links of documents, sizes of files.
+ * the package as npm would publish it, feature ids, links of documents, sizes of files.
  *
  *     npm run check                everything
  *     npm run check -- types links some of it
  *     npm run check -- --list
  */
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { brokenLinks } from './document-links.ts';
+import { packPackage } from './published.ts';
 
 interface Outcome {
   /** What is wrong, one line each; nothing when all is well. */
@@ -34,6 +36,7 @@ const CHECKS: Readonly<Record<string, () => Promise<Outcome> | Outcome>> = {
   layers: () => run(process.execPath, ['--import', 'tsx', '--test-reporter=spec', 'test/layers.test.ts']),
   exports: () => run('node_modules/.bin/knip', ['--no-progress', '--no-config-hints', '--reporter', 'compact']),
   package: packageFaces,
+  published,
   features: () => run(process.execPath, ['--import', 'tsx', 'scripts/coverage-features.ts', '--check']),
   links: () => ({ faults: documents().flatMap((path) => brokenLinks(path)), warnings: [] }),
   sizes,
@@ -89,6 +92,27 @@ function packageFaces(): Outcome {
     if (name !== 'dist' && !existsSync(name)) faults.push(`package.json: files names ${name}, which does not exist`);
   }
   return { faults: [...new Set(faults)], warnings: [] };
+}
+
+/** The tarball as others' tools see it; CommonJS reaches it by `require` of ES modules, which attw's profile is for. */
+async function published(): Promise<Outcome> {
+  const folder = mkdtempSync(join(tmpdir(), 'mptcp-published-'));
+  try {
+    const tarball = packPackage(folder);
+    const outcomes = [
+      await run('node_modules/.bin/publint', ['run', tarball, '--strict']),
+      await run('node_modules/.bin/attw', [tarball, '--profile', 'esm-only', '--format', 'ascii']),
+    ];
+    return { faults: outcomes.flatMap(({ faults }) => faults), warnings: [] };
+  } catch (error) {
+    const { stdout = '', stderr = '', message } = error as Error & { stdout?: string; stderr?: string };
+    return {
+      faults: [message, ...`${stdout}\n${stderr}`.split('\n').filter((line) => line.trim() !== '')],
+      warnings: [],
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 const SKIPPED = new Set(['node_modules', 'dist', '.git', 'coverage']);

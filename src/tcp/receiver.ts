@@ -419,7 +419,9 @@ export class Receiver {
       this.ackNow = true;
       return;
     }
-    const due = now + Math.min(Math.max(this.delay, minimum), maximum);
+    // As Linux: no longer than a round trip. A sender that waits for it (Nagle, a window) would lose more than one.
+    const bound = this.rtt.smoothed > 0 ? Math.min(maximum, Math.max(minimum, this.rtt.smoothed)) : maximum;
+    const due = now + Math.min(Math.max(this.delay, minimum), bound);
     if (due < this.ackDeadline) this.ackDeadline = due;
   }
 

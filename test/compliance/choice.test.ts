@@ -21,7 +21,7 @@ async function listening(server: net.Server, address: string): Promise<number> {
   return (server.address() as net.AddressInfo).port;
 }
 
-test('a client is plain TCP unless it asks, a server multipath for those who do', {
+test('D5.24 K34 a client is plain TCP unless it asks, a server multipath for those who do', {
   skip: multipathRefusal() ?? false,
 }, async () => {
   const server = createServer((socket) => socket.end());

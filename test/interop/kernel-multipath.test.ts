@@ -31,7 +31,7 @@ describe('the paths of a socket as the kernel tells them', { skip: requireRoot()
     }
   }
 
-  test('D5.24 D5.16 D5.17 two subflows, with addresses and figures, at both ends', async () => {
+  test('two subflows, with addresses and figures, at both ends', async () => {
     const { before } = await child.call<{ before: unknown }>('open', { from: true, to: true });
     assert.equal(before, null, 'before there is a descriptor nothing is known');
     const { client, accepted } = await until(
@@ -78,7 +78,7 @@ describe('the paths of a socket as the kernel tells them', { skip: requireRoot()
     assert.equal(closed.backend, 'kernel');
   });
 
-  test('D5.01 a client that meets plain TCP, a listener that is met by it, and plain TCP at both ends say why', async () => {
+  test('a client that meets plain TCP, a listener that is met by it, and plain TCP at both ends say why', async () => {
     await child.call('open', { from: true, to: false, asked: { purpose: 'redundant', scheduler: 'ours' } });
     const fallen = await child.call<Both>('state');
     assert.equal(fallen.client.backend, 'kernel');

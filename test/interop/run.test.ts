@@ -216,7 +216,7 @@ describe('mptcp run', { skip: requireRoot() }, () => {
     ['root', []],
     ['an ordinary user', NOBODY],
   ] as const) {
-    test(`F5.01 static programs run by ${who}: ss lists an MPTCP connection on both ends`, async () => {
+    test(`F5.01 K35 static programs run by ${who}: ss lists an MPTCP connection on both ends`, async () => {
       const server = new Command(mptcpRun(probe, 'serve', '8081'), { prefix });
       await server.until(/listening/);
       const client = new Command(mptcpRun(probe, 'hold', '127.0.0.1', '8081'), { prefix, input: 'open' });

@@ -153,6 +153,27 @@ test('C30 RFC 9293 §3.8.6.3: an ACK is delayed by 40 to 200 ms', () => {
   equal(script.counters.DelayedACKs > 0, true);
 });
 
+test('C30 an ACK is delayed by no more than a round trip, once that is known, and 40 ms', () => {
+  const { script, next } = settled();
+  // Our own data is answered after 60 ms.
+  script.app.writes(100);
+  script.peer.ignores();
+  script.at(script.now + 60);
+  script.peer.sends(`. ${next}:${next}(0) ack 101`);
+  let at = next;
+  // The peer's pace would have ACKs wait longer and longer.
+  for (const pause of [35, 50, 65, 80, 95, 110]) {
+    script.peer.sends(`. ${at}:${at + 10}(10) ack 101`);
+    at += 10;
+    script.at(script.now + pause);
+    script.peer.ignores();
+  }
+  const sent = script.now;
+  script.peer.sends(`. ${at}:${at + 10}(10) ack 101`);
+  script.at(sent + 39).expectsNothing();
+  script.at(sent + 80).expects(`. 101:101(0) ack ${at + 10}`);
+});
+
 test('C30 RFC 5681 §4.2: an ACK goes out at once when a gap appears, and when it is filled', () => {
   const { script, next } = settled();
   script.peer.sends(`. ${next + 536}:${next + 1072}(536) ack 1`);

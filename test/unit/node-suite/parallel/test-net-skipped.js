@@ -1,0 +1,2 @@
+'use strict';
+require('../common').skip('nothing to see');

@@ -43,6 +43,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'is it really Multipath TCP? of this system, or of a connection to a server',
     run: async (args) => (await import('./check.ts')).check(args),
   },
+  paths: {
+    summary: 'a way out for the userspace stack over every uplink, where the kernel has no Multipath TCP',
+    run: async (args) => (await import('./paths.ts')).paths(args),
+  },
   doctor: {
     summary: 'what keeps this system from Multipath TCP, and the commands that mend it',
     run: async (args) => (await import('./doctor.ts')).doctor(args),

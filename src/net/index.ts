@@ -33,3 +33,4 @@ export {
 export { multipathServer } from './multipath-server.ts';
 export { Server, type ServerOptions } from './server.ts';
 export { Socket, type SocketOptions } from './socket.ts';
+export { systemPaths } from './system-paths.ts';

@@ -12,8 +12,17 @@ export interface Interop {
   readonly missing: readonly string[];
 }
 
-/** Commands that the harness calls, with the Debian packages that hold them. */
-const COMMANDS = { ip: 'iproute2', setpriv: 'util-linux' } as const;
+/** Files that tests need, commands by their names, with the Debian packages that hold them. */
+const FILES = {
+  ip: 'iproute2',
+  setpriv: 'util-linux',
+  nft: 'nftables',
+  // Programs that are put onto MPTCP, and what makes static ones.
+  curl: 'curl',
+  python3: 'python3',
+  gcc: 'gcc',
+  '/usr/include/stdio.h': 'libc6-dev',
+} as const;
 
 /**
  * Looks for root, namespaces, /dev/net/tun and commands; where root may, makes and installs what is missing. Interop is
@@ -52,7 +61,9 @@ function isSet(value: string | undefined): boolean {
 
 function lackingPackages(): string[] {
   const lacking = new Set<string>();
-  for (const [command, name] of Object.entries(COMMANDS)) if (!isInstalled(command)) lacking.add(name);
+  for (const [file, name] of Object.entries(FILES)) {
+    if (file.startsWith('/') ? !existsSync(file) : !isInstalled(file)) lacking.add(name);
+  }
   return [...lacking];
 }
 

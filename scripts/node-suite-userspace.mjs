@@ -55,7 +55,7 @@ Socket.prototype = UserspaceSocket.prototype;
 
 function isPath(values) {
   const [first] = values;
-  if (typeof first === 'string') return Number.isNaN(Number(first));
+  if (typeof first === 'string') return !(Number(first) >= 0);
   if (typeof first !== 'object' || first === null) return false;
   const { path, port, fd, _handle: handle } = first;
   return (typeof path === 'string' && port === undefined) || typeof fd === 'number' || Boolean(handle);

@@ -104,8 +104,9 @@ export function isPort(port: unknown): boolean {
   return value === value >>> 0 && value <= 0xffff;
 }
 
+/** Or no port, and no path either: Node takes empty text for a number as well. */
 function isPortText(text: string): boolean {
-  return Number(text) >= 0 && text.trim() !== '';
+  return Number(text) >= 0;
 }
 
 /** Finds the address that `options` name, and attempts it; or those that the name has, one after the other. */

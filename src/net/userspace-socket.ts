@@ -302,7 +302,7 @@ export class UserspaceSocket extends Socket implements HandleOwner, Connecting {
     const count = Math.min(target.length, bytes.length);
     target.set(bytes.subarray(0, count));
     link.used(count);
-    const goesOn = this.safely(() => callback(count, target) !== false);
+    const goesOn = this.safely(() => callback.call(this as never, count, target) !== false);
     if (typeof buffer === 'function') this.safely(() => this.nextBuffer(buffer()));
     if (!goesOn) link.readStop();
   }

@@ -191,6 +191,9 @@ each('what connect cannot take is thrown at once, with Node’s codes', (backend
   }
   const socket = backend.socket();
   assert.throws(() => socket.connect(...([] as unknown as [number])), { code: 'ERR_MISSING_ARGS' });
+  // Empty text is no path, but a port that is none.
+  for (const text of ['', ' ']) assert.throws(() => socket.connect(text), { code: 'ERR_SOCKET_BAD_PORT' });
+  for (const text of ['', ' ']) assert.throws(() => backend.connect(text), { code: 'ERR_SOCKET_BAD_PORT' });
 });
 
 each('lookup: its event, its errors, addresses that are none', async (backend) => {

@@ -234,7 +234,8 @@ each('onread: a buffer for each call, and pause within it', async (backend) => {
       given.push(fresh);
       return fresh;
     },
-    callback: (count: number, buffer: Uint8Array): boolean => {
+    callback(this: unknown, count: number, buffer: Uint8Array): boolean {
+      assert.equal(this, socket);
       assert.equal(buffer, given[sizes.length]);
       sizes.push(count);
       if (sizes.length === 2) socket!.pause();

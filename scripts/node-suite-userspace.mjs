@@ -1,8 +1,8 @@
 /**
  * Preloaded by `node-suite.ts`: what `node:net` exports becomes sockets of this package's own stack, before the program
  * begins. `connect`, `createConnection`, `createServer`, `Socket`, `Stream` and `Server` belong to one host, which reaches
- * itself as 127.0.0.0/8 and ::1. `node:http` and `node:http2` take what they need from these exports; `node:https`,
- * `node:tls` and HTTP agents took theirs when they were loaded, and are given the new ones here.
+ * itself as 127.0.0.0/8 and ::1. `node:http`, `node:https`, `node:http2` and `node:tls` take what they need from these
+ * exports; what they took when they were loaded (the class that a server inherits from, agents) is given to them here.
  *
  * What cannot be replaced this way, and goes to Node's own sockets:
  * - a `TLSSocket` that is made and connected by hand, without `tls.connect` (its handle wraps one of the system);
@@ -14,7 +14,7 @@
  * `MPTCP_NODE_SUITE_BUILD` names the folder of the compiled package, whose own imports of `node:net` are `original-net.js`.
  */
 import http from 'node:http';
-import https from 'node:https';
+import http2 from 'node:http2';
 import { syncBuiltinESMExports } from 'node:module';
 import net from 'node:net';
 import tls from 'node:tls';
@@ -102,6 +102,10 @@ net.Server = Server;
 // These took their own before; TLS sockets stay Node's, above one of ours.
 Object.setPrototypeOf(http.Server.prototype, Server.prototype);
 Object.setPrototypeOf(tls.Server.prototype, Server.prototype);
+// A class: what `super` is there is what it inherits from.
+const { constructor: Http2Server } = http2.createServer();
+Object.setPrototypeOf(Http2Server, Server);
+Object.setPrototypeOf(Http2Server.prototype, Server.prototype);
 http.Agent.prototype.createConnection = connect;
 tls.connect = (...values) => {
   const [options, done] = connectArguments(values);
@@ -117,5 +121,4 @@ tls.connect = (...values) => {
   if (all.timeout) secure.setTimeout(all.timeout);
   return secure;
 };
-void https;
 syncBuiltinESMExports();

@@ -6,7 +6,7 @@ const https = require('https');
 
 const server = https.createServer(
   certificate,
-  common.mustCall((request, response) => response.end('secret')),
+  common.mustCall((_request, response) => response.end('secret')),
 );
 server.listen(
   0,

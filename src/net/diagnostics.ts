@@ -4,7 +4,7 @@ import { type Channel, channel } from 'node:diagnostics_channel';
 
 /** A connection with `multipath` stands: `{ socket, multipath }`. */
 export const CONNECTION = channel('mptcp.connection');
-/** A subflow came or went: `{ socket, subflow, closed }`. */
+/** A subflow came or went: `{ socket, subflow, event }`, the event `subflow` or `subflowClosed`. */
 export const SUBFLOW = channel('mptcp.subflow');
 /** A connection is plain TCP: `{ socket, reason }`. */
 export const FALLBACK = channel('mptcp.fallback');

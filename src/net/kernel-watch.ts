@@ -59,12 +59,13 @@ export class KernelWatch {
     const before = this.known;
     this.known = now;
     for (const [id, subflow] of before) if (!now.has(id)) this.tell({ ...subflow, state: 'closed' });
-    for (const [id, subflow] of now) if (!before.has(id)) this.tell(subflow);
+    // The first is the connection itself, and no news.
+    for (const [id, subflow] of now) if (!before.has(id) && id > 1) this.tell(subflow);
   };
 
   private tell(subflow: SubflowState): void {
-    const closed = subflow.state === 'closed';
-    publish(SUBFLOW, () => ({ socket: this.socket, subflow, closed }));
-    this.socket.emit(closed ? 'subflowClosed' : 'subflow', subflow);
+    const event = subflow.state === 'closed' ? 'subflowClosed' : 'subflow';
+    publish(SUBFLOW, () => ({ socket: this.socket, subflow, event }));
+    this.socket.emit(event, subflow);
   }
 }

@@ -1,4 +1,3 @@
-import { channel } from 'node:diagnostics_channel';
 import type { EventEmitter } from 'node:events';
 import { isIPv6 } from 'node:net';
 import type { Multipath, MultipathChoice, MultipathOptions, MultipathState, SubflowState } from '../api/multipath.ts';
@@ -7,11 +6,8 @@ import type { PeerAddress } from '../mptcp/seams.ts';
 import type { Stream } from '../node/stream.ts';
 import type { ConnectionInfo, PathInfo } from '../sockets/info.ts';
 import { Address } from '../wire/address.ts';
+import { CONNECTION, FALLBACK, publish, SUBFLOW } from './diagnostics.ts';
 import type { Host } from './host.ts';
-
-const CONNECTION_CHANNEL = channel('mptcp.connection');
-const SUBFLOW_CHANNEL = channel('mptcp.subflow');
-const FALLBACK_CHANNEL = channel('mptcp.fallback');
 
 /** What the event `address` tells: an address that the peer announced. Port 0: none was announced with it. */
 export interface AnnouncedAddress {
@@ -53,9 +49,7 @@ export class PathWatch {
     // The first subflow is the connection itself, and no news.
     for (const path of info?.paths ?? []) if (path.id === 1) this.settle(path);
     const { mptcp } = this;
-    if (CONNECTION_CHANNEL.hasSubscribers && info !== undefined) {
-      CONNECTION_CHANNEL.publish({ socket, multipath: multipathState(info) });
-    }
+    if (info !== undefined) publish(CONNECTION, () => ({ socket, multipath: this.multipath }));
     if (this.isFallenBack) this.tellFallback(info!);
     if (mptcp === undefined) return;
     host.watchAddresses(mptcp, (address) => this.onAddress(address));
@@ -79,7 +73,7 @@ export class PathWatch {
       this.applyPurpose(path);
       const subflow = subflowState(path);
       this.socket.emit('subflow', subflow);
-      if (SUBFLOW_CHANNEL.hasSubscribers) SUBFLOW_CHANNEL.publish({ socket: this.socket, subflow, event: 'subflow' });
+      publish(SUBFLOW, () => ({ socket: this.socket, subflow, event: 'subflow' }));
     }
     for (const id of [...this.open]) this.tellIfClosed(info, id);
     if (this.wanted.length > 0) this.settleWanted(info);
@@ -113,9 +107,7 @@ export class PathWatch {
     if (last === undefined) return;
     const subflow: SubflowState = { ...subflowState(last), state: 'closed' };
     this.socket.emit('subflowClosed', subflow);
-    if (SUBFLOW_CHANNEL.hasSubscribers) {
-      SUBFLOW_CHANNEL.publish({ socket: this.socket, subflow, event: 'subflowClosed' });
-    }
+    publish(SUBFLOW, () => ({ socket: this.socket, subflow, event: 'subflowClosed' }));
   }
 
   private tellFallback(info: ConnectionInfo): void {
@@ -123,7 +115,7 @@ export class PathWatch {
     const reason = info.fallback ?? 'plain TCP';
     // Listeners of a connection that was plain from the start come on the same turn as `connect`.
     process.nextTick(() => {
-      if (FALLBACK_CHANNEL.hasSubscribers) FALLBACK_CHANNEL.publish({ socket, reason });
+      publish(FALLBACK, () => ({ socket, reason }));
       socket.emit('fallback', reason);
     });
   }

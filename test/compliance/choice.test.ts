@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
@@ -146,4 +147,35 @@ test('required: plain TCP is an error, before anybody hears of a connection', as
   plain.close();
   kernel.close();
   world.close();
+});
+
+test('kernel: the channels tell of connections, and of subflows in the words of every back end', {
+  skip: multipathRefusal() ?? false,
+}, async () => {
+  const told: { socket: unknown; multipath?: { backend: string }; subflow?: { id: number }; event?: string }[] = [];
+  const listen = (message: unknown): unknown => told.push(message as (typeof told)[number]);
+  for (const name of ['mptcp.connection', 'mptcp.subflow']) subscribe(name, listen);
+  try {
+    const server = createServer((socket) => socket.pipe(socket));
+    const port = await listening(server, '127.0.0.1');
+    const socket = connect({ host: '127.0.0.1', port, multipath: true });
+    socket.write('hello');
+    await once(socket, 'data');
+    await new Promise(setImmediate);
+    assert.deepEqual(told.map(({ multipath, event }) => multipath?.backend ?? event).sort(), ['kernel', 'kernel']);
+    socket.destroy();
+    await once(socket, 'close');
+    const ends = told.filter((message) => message.socket === socket);
+    assert.deepEqual(
+      ends.map(({ subflow, event }) => [subflow?.id, event]),
+      [
+        [undefined, undefined],
+        [1, 'subflowClosed'],
+      ],
+    );
+    server.close();
+    await once(server, 'close');
+  } finally {
+    for (const name of ['mptcp.connection', 'mptcp.subflow']) unsubscribe(name, listen);
+  }
 });

@@ -113,8 +113,9 @@ describe('mptcp/register', { skip: requireRoot() }, () => {
         assert.deepEqual(result.answers, ['you asked for /1', 'you asked for /2', 'you asked for /3']);
       });
 
-      test('https, tls and fetch', async () => {
+      test('https, HTTP/2, tls and fetch', async () => {
         assert.equal((await multipath('https', 1)).result.answer, 'secret /a');
+        assert.equal((await multipath('http2', 1)).result.answer, 'two /a');
         assert.equal((await multipath('tls', 1)).result.answer, 'under tls');
         assert.equal((await multipath('fetch', 1)).result.answer, 'fetched');
       });

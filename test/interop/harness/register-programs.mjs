@@ -6,6 +6,7 @@ import { execFileSync, fork, spawn } from 'node:child_process';
 import cluster from 'node:cluster';
 import { once } from 'node:events';
 import http from 'node:http';
+import http2 from 'node:http2';
 import https from 'node:https';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -105,6 +106,20 @@ const programs = {
     const server = https.createServer(TLS_SERVER, (request, response) => response.end(`secret ${request.url}`));
     const port = await listen(server, 0, '127.0.0.1');
     const answer = await get({ host: '127.0.0.1', port, path: '/a', agent: false, ...TLS_CLIENT }, https);
+    server.close();
+    return { answer };
+  },
+
+  async http2() {
+    const server = http2.createSecureServer(TLS_SERVER);
+    server.on('stream', (stream, headers) => {
+      stream.respond({ ':status': 200 });
+      stream.end(`two ${headers[':path']}`);
+    });
+    const port = await listen(server, 0, '127.0.0.1');
+    const session = http2.connect(`https://127.0.0.1:${port}`, TLS_CLIENT);
+    const answer = await collect(session.request({ ':path': '/a' }));
+    session.close();
     server.close();
     return { answer };
   },

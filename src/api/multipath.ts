@@ -70,7 +70,7 @@ export interface MultipathState {
   readonly bytesReceived: number;
   /** Bytes of the stream that went out again at data level. */
   readonly bytesRetransmitted: number;
-  /** What was asked for and this backend cannot do, a sentence each. */
+  /** What this backend cannot do of what was asked for, and of what `multipath` offers; a sentence each. */
   readonly unsupported: readonly string[];
 }
 

@@ -103,7 +103,7 @@ export class Endpoints {
   }
 
   /**
-   * `endpoint` has nothing more to send for now. Its connection is settled anew only when it says that it has changed:
+   * `endpoint` has nothing more to send at this instant. Its connection is settled anew only when it says that it has changed:
    * what went out is no news to the other subflows.
    */
   afterTransmit(now: number, endpoint: Endpoint): void {

@@ -202,8 +202,9 @@ export class Scheduling {
     picture.queued += length;
     picture.room = Math.max(0, picture.room - length);
     // From idle: when it was sent, and so since when it is waited for, TCP knows only later. `passBy` asks.
-    const stalledAt = now + STALL * picture.smoothedRtt + ACK_DELAY;
-    if (stalledAt < this.deadline && this.pictures.length > 1) this.deadline = stalledAt;
+    if (this.config.opportunisticRetransmission && this.pictures.length > 1) {
+      this.deadline = Math.min(this.deadline, now + STALL * picture.smoothedRtt + ACK_DELAY);
+    }
     if (this.sender.lastAckReceived < 0) {
       this.opener = subflow;
       this.confineToOpener();

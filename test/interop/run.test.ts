@@ -3,7 +3,6 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
-  existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -462,11 +461,7 @@ describe('mptcp run', { skip: requireRoot() }, () => {
         process.exitCode = 5;
       });
     });`;
-  const hasRegister = existsSync(new URL('../../src/net/register.ts', import.meta.url));
-
-  test('F5.01 Node programs by mptcp/register, beside what NODE_OPTIONS says already', {
-    skip: !hasRegister && 'there is no mptcp/register',
-  }, async () => {
+  test('F5.01 Node programs by mptcp/register, beside what NODE_OPTIONS says already', async () => {
     const script = join(directory, 'app');
     writeFileSync(script, `#!/usr/bin/env node\n${app}`, { mode: 0o755 });
     const counters = space.counters();

@@ -112,7 +112,9 @@ test('each refusal of the kernel is a sentence that says what would help', () =>
   assert.equal(multipathRefusal(), multipathRefusal());
 });
 
-test('both ways to call C do the same: descriptors are duplicated, shut down and read', { skip: !isLinux }, () => {
+test('both ways to call C do the same: descriptors are duplicated, shut down and read', {
+  skip: !isLinux && 'the descriptors are those of Linux',
+}, () => {
   const withoutBuiltIn = (name: string): unknown => {
     if (name === 'node:ffi') throw new Error('hidden');
     return require(name);

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import { diagnose, type Finding } from '../kernel/diagnosis.ts';
+import { writeControl } from '../kernel/sysctl.ts';
 import { readSystemFacts } from '../kernel/system-facts.ts';
 import { CommandError } from './failure.ts';
 import { HELP_OPTION, helpText, parseOptions, UsageError } from './options.ts';
@@ -82,8 +82,10 @@ function report(findings: readonly Finding[]): string {
 function run(command: string): void {
   const [program = '', ...words] = command.split(' ');
   try {
-    if (program === 'sysctl') setControl(words[1] ?? '');
-    else
+    if (program === 'sysctl') {
+      const [name = '', value = ''] = (words[1] ?? '').split('=');
+      writeControl(name, value);
+    } else
       execFileSync(program, words, {
         stdio: ['ignore', 'ignore', 'pipe'],
         timeout: program === 'npm' ? 120_000 : 10_000,
@@ -95,12 +97,4 @@ function run(command: string): void {
       code === 'EACCES' || code === 'EPERM' ? 'permission denied (run as root)' : said || (error as Error).message;
     throw new CommandError(`"${command}" failed: ${why}`);
   }
-}
-
-/** `net.ipv4.conf.eth0.1.rp_filter=2`: a device's name may hold dots. */
-function setControl(assignment: string): void {
-  const [name = '', value = ''] = assignment.split('=');
-  const device = /^net\.ipv4\.conf\.(.+)\.rp_filter$/.exec(name);
-  const path = device === null ? name.replaceAll('.', '/') : `net/ipv4/conf/${device[1]}/rp_filter`;
-  writeFileSync(`/proc/sys/${path}`, value);
 }

@@ -1,8 +1,9 @@
-import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { release } from 'node:os';
 import { foreign } from '../node/ffi.ts';
+import { ipCommands } from '../node/ip-command.ts';
 import { type KernelEndpoint, type KernelLimits, parseEndpoints } from './endpoints.ts';
+import { readControl } from './sysctl.ts';
 
 /** What of a Linux system decides whether Multipath TCP works: read, not judged. `diagnosis.ts` judges. */
 
@@ -130,36 +131,26 @@ function readSysctls(devices: readonly string[]): Map<string, string> {
   for (const device of ['all', ...devices]) names.push(`ipv4.conf.${device}.rp_filter`);
   const found = new Map<string, string>();
   for (const name of names) {
-    // Device names may hold dots: only the known parts around them are paths.
-    const parts = /^(ipv4\.conf)\.(.*)\.(rp_filter)$/.exec(name);
-    const path = parts === null ? name.replace('.', '/') : `ipv4/conf/${parts[2]}/rp_filter`;
-    const value = text(`/proc/sys/net/${path}`);
+    const value = readControl(`net.${name}`);
     if (value !== undefined) found.set(name, value);
   }
   return found;
 }
 
 /** Bit 12 of the effective capabilities. */
-function hasNetAdmin(): boolean {
+export function hasNetAdmin(): boolean {
   const line = /^CapEff:\s*([0-9a-f]+)$/m.exec(text('/proc/self/status') ?? '');
   return line !== null && ((BigInt(`0x${line[1]}`) >> 12n) & 1n) === 1n;
 }
 
-/** What `ip WORDS` prints. @throws Error with what it complains */
+/** What `ip WORDS` prints. @throws SystemError with what it complains */
 function ip(...words: string[]): string {
-  try {
-    return execFileSync('ip', words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], timeout: 10_000 });
-  } catch (error) {
-    const { code, stderr } = error as { code?: string; stderr?: string };
-    if (code === 'ENOENT') throw new Error('the ip command (package iproute2) is not installed');
-    const said = (stderr ?? '').trim().split('\n')[0];
-    throw new Error(said === undefined || said === '' ? String((error as Error).message) : said);
-  }
+  return ipCommands([words.join(' ')]);
 }
 
-function ipJson(...words: string[]): readonly Record<string, unknown>[] {
+function ipJson(options: readonly string[], ...words: string[]): readonly Record<string, unknown>[] {
   try {
-    const printed = ip('-j', ...words).trim();
+    const printed = ipCommands([words.join(' ')], ['-j', ...options]).trim();
     return printed === '' ? [] : (JSON.parse(printed) as Record<string, unknown>[]);
   } catch {
     return [];
@@ -185,8 +176,8 @@ function readPathManager(): {
   }
 }
 
-function readInterfaces(): InterfaceFacts[] {
-  return ipJson('address', 'show').map((one) => {
+export function readInterfaces(): InterfaceFacts[] {
+  return ipJson([], 'address', 'show').map((one) => {
     const flags = (one.flags ?? []) as string[];
     const addresses = ((one.addr_info ?? []) as Record<string, unknown>[]).filter(({ local }) => local !== undefined);
     return {
@@ -209,18 +200,18 @@ function readWay(address: string, device?: string): Way {
   const words = ['route', 'get', PROBE[address.includes(':') ? 6 : 4], 'from', address];
   if (device !== undefined) words.push('oif', device);
   try {
-    const [route] = JSON.parse(ip('-j', ...words)) as Record<string, unknown>[];
+    const [route] = JSON.parse(ipCommands([words.join(' ')], ['-j'])) as Record<string, unknown>[];
     if (route?.dev === undefined) return { problem: 'the kernel names no device' };
     return { device: String(route.dev), gateway: route.gateway === undefined ? undefined : String(route.gateway) };
   } catch (error) {
-    return { problem: (error as Error).message.replace(/^RTNETLINK answers: /, '') };
+    return { problem: /RTNETLINK answers: ([^\n,]+)/.exec((error as Error).message)?.[1] ?? (error as Error).message };
   }
 }
 
-function readDefaultRoutes(): DefaultRoute[] {
+export function readDefaultRoutes(): DefaultRoute[] {
   const found: DefaultRoute[] = [];
   for (const family of [4, 6] as const) {
-    for (const route of ipJson(`-${family}`, 'route', 'show', 'table', 'all')) {
+    for (const route of ipJson([`-${family}`], 'route', 'show', 'table', 'all')) {
       if (route.dst !== 'default' || route.dev === undefined || (route.type ?? 'unicast') !== 'unicast') continue;
       found.push({
         family,
@@ -236,8 +227,8 @@ function readDefaultRoutes(): DefaultRoute[] {
 function readTables(): Set<string> {
   const found = new Set<string>();
   for (const family of ['-4', '-6']) {
-    for (const route of ipJson(family, 'route', 'show', 'table', 'all')) found.add(String(route.table ?? 'main'));
-    for (const rule of ipJson(family, 'rule', 'show')) found.add(String(rule.table ?? 'main'));
+    for (const route of ipJson([family], 'route', 'show', 'table', 'all')) found.add(String(route.table ?? 'main'));
+    for (const rule of ipJson([family], 'rule', 'show')) found.add(String(rule.table ?? 'main'));
   }
   return found;
 }

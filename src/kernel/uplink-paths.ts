@@ -1,8 +1,16 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ipCommands } from '../node/ip-command.ts';
 import { SystemError } from '../node/system-error.ts';
-import { type DefaultRoute, type InterfaceFacts, readSystemFacts } from './system-facts.ts';
+import { readControl, writeControl } from './sysctl.ts';
+import {
+  type DefaultRoute,
+  hasNetAdmin,
+  type InterfaceFacts,
+  readDefaultRoutes,
+  readInterfaces,
+} from './system-facts.ts';
 
 /**
  * A way to the outside for a stack in userspace, over each uplink of the system: a TUN device, an address behind it, a
@@ -40,17 +48,17 @@ const NFT_TABLE = 'mptcp_paths';
  *
  * @param wanted names of uplinks; all that have a default route when there is none
  * @throws SystemError EPERM; ENODEV for a name without a default route, or when there is no uplink at all; ENOENT when ip or
- *   nft is missing; ERR_COMMAND with what they say
+ *   nft is missing; ERR_COMMAND or ERR_IP_COMMAND with what they say
  */
 export function makeUplinkPaths(wanted: readonly string[] = []): readonly UplinkPath[] {
   removeUplinkPaths();
-  const facts = readSystemFacts();
-  if (!facts.isAdministrator) throw new SystemError('EPERM', 'paths', 'making paths takes CAP_NET_ADMIN: run as root');
-  const uplinks = chooseUplinks(facts.interfaces, facts.defaultRoutes, wanted);
+  if (!hasNetAdmin()) throw new SystemError('EPERM', 'paths', 'making paths takes CAP_NET_ADMIN: run as root');
+  const interfaces = readInterfaces();
+  const uplinks = chooseUplinks(interfaces, readDefaultRoutes(), wanted);
   const make: string[][] = [];
   const undo: string[][] = [];
   const paths: UplinkPath[] = [];
-  const networks = freeNetworks(facts.interfaces);
+  const networks = freeNetworks(interfaces);
   let masquerade = '';
   for (const [index, { device: uplink, gateway }] of uplinks.entries()) {
     const network = networks[index];
@@ -76,10 +84,10 @@ export function makeUplinkPaths(wanted: readonly string[] = []): readonly Uplink
       ['ip', 'link', 'delete', 'dev', device],
     );
     // What is forwarded enters by either; the settings of a device of ours go with it.
-    const forwarding = `net/ipv4/conf/${uplink}/forwarding`;
-    make.push(['sysctl', forwarding, '1'], ['sysctl', `net/ipv4/conf/${device}/forwarding`, '1']);
-    undo.push(['sysctl', forwarding, control(forwarding)]);
-    make.push(['sysctl', `net/ipv4/conf/${device}/rp_filter`, '0']);
+    const forwarding = `net.ipv4.conf.${uplink}.forwarding`;
+    make.push(['sysctl', forwarding, '1'], ['sysctl', `net.ipv4.conf.${device}.forwarding`, '1']);
+    undo.push(['sysctl', forwarding, readControl(forwarding) ?? '0']);
+    make.push(['sysctl', `net.ipv4.conf.${device}.rp_filter`, '0']);
     masquerade += `    ip saddr ${path.address} oifname "${uplink}" masquerade\n`;
   }
   make.push([
@@ -164,29 +172,23 @@ function numberOf(address: string): number {
   return address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
 }
 
-function control(name: string): string {
-  return readFileSync(`/proc/sys/${name}`, 'utf8').trim();
-}
-
+/** One command of a record. @throws SystemError */
 function run([program = '', ...words]: readonly string[]): void {
+  if (program === 'ip') {
+    ipCommands([words.join(' ')]);
+    return;
+  }
   try {
-    if (program === 'sysctl') writeFileSync(`/proc/sys/${words[0]}`, words[1] ?? '');
-    else if (program === 'nft')
-      execFileSync('nft', ['-f', '-'], { input: words[0], stdio: ['pipe', 'ignore', 'pipe'], timeout: 10_000 });
-    else execFileSync(program, words, { stdio: ['ignore', 'ignore', 'pipe'], timeout: 10_000 });
+    if (program === 'sysctl') writeControl(words[0] ?? '', words[1] ?? '');
+    else execFileSync('nft', ['-f', '-'], { input: words[0], stdio: ['pipe', 'ignore', 'pipe'], timeout: 10_000 });
   } catch (error) {
-    const { code, stderr } = error as { code?: string; stderr?: Buffer };
-    if (code === 'ENOENT' && program !== 'sysctl') {
-      const name = program === 'ip' ? 'iproute2' : 'nftables';
-      throw new SystemError('ENOENT', program, `the command ${program} (package ${name}) is not installed`);
+    const { code, stderr, message } = error as NodeJS.ErrnoException & { stderr?: Buffer };
+    if (code === 'ENOENT' && program === 'nft') {
+      throw new SystemError('ENOENT', program, 'the command nft (package nftables) is not installed');
     }
-    const said = stderr?.toString().trim().split('\n')[0] ?? (error as Error).message;
+    const said = stderr?.toString().trim().split('\n')[0] ?? message;
     const denied = code === 'EACCES' || code === 'EPERM' || said.includes('not permitted');
-    throw new SystemError(
-      denied ? 'EPERM' : 'ERR_COMMAND',
-      program,
-      `${[program, ...words].join(' ').trim()}: ${said}`,
-    );
+    throw new SystemError(denied ? 'EPERM' : 'ERR_COMMAND', program, `${words.join(' ').trim()}: ${said}`);
   }
 }
 

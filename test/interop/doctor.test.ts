@@ -1,62 +1,17 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { test } from 'node:test';
 import type { Finding } from '../../src/kernel/diagnosis.ts';
-import { connectNamespaces, Namespace, startKernelPeer } from './harness/namespace.ts';
+import { startKernelPeer } from './harness/namespace.ts';
+import { mptcp } from './harness/program.ts';
 import { requireRoot } from './harness/root.ts';
+import { twoUplinks } from './harness/uplinks.ts';
 
 /** `mptcp doctor` and `mptcp check`, as people run them, on a laptop with two uplinks that nobody configured. */
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-
 const skip = requireRoot();
 
-interface Ended {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-function mptcp(namespace: Namespace, ...words: string[]): Promise<Ended> {
-  const child = spawn('ip', ['netns', 'exec', namespace.name, process.execPath, '--import', 'tsx', MAIN, ...words], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 30_000,
-  });
-  let out = '';
-  let err = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    out += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    err += text;
-  });
-  return new Promise((resolve) => child.on('close', (code) => resolve({ code, out, err })));
-}
-
-/** A laptop with Wi-Fi and LTE, two default routes and strict filters, and a server behind both. */
-function laptop(): { laptop: Namespace; server: Namespace } {
-  const one = Namespace.create('laptop', { ipv6: false });
-  const other = Namespace.create('server', { ipv6: false });
-  after(() => {
-    one.close();
-    other.close();
-  });
-  for (const [index, device] of ['wifi0', 'lte0'].entries()) {
-    connectNamespaces(
-      { namespace: one, device, address: `10.9.${index}.2/24` },
-      { namespace: other, device: `r${index}`, address: `10.9.${index}.1/24` },
-    );
-    one.ip(`route add default via 10.9.${index}.1 dev ${device} metric ${100 * (index + 1)}`);
-    one.sysctl(`net.ipv4.conf.${device}.rp_filter`, 1);
-  }
-  // Where the server is found: an address that neither uplink has.
-  other.ip('address add 203.0.113.7/32 dev lo');
-  return { laptop: one, server: other };
-}
-
 test('K42 doctor finds what keeps the second path unused, mends it, and check then sees both', { skip }, async () => {
-  const { laptop: host, server } = laptop();
+  const { host, server } = twoUplinks();
   const peer = await startKernelPeer(server);
   const { port } = await peer.call<{ port: number }>('listen', {
     protocol: 'mptcp',
@@ -104,7 +59,7 @@ test('K42 doctor finds what keeps the second path unused, mends it, and check th
 test('K42 doctor: limits, endpoints of no interface, of the wrong device, private announcements, switched off, a daemon that is not there', {
   skip,
 }, async () => {
-  const { laptop: host } = laptop();
+  const { host } = twoUplinks();
   host.ip(
     'mptcp limits set subflow 0',
     'mptcp endpoint add 10.9.0.2 dev wifi0 id 1 subflow',
@@ -141,7 +96,7 @@ test('K42 doctor: limits, endpoints of no interface, of the wrong device, privat
 });
 
 test('check: the reasons of a fallback, and no connection', { skip }, async () => {
-  const { laptop: host, server } = laptop();
+  const { host, server } = twoUplinks();
   const peer = await startKernelPeer(server);
   const { port } = await peer.call<{ port: number }>('listen', { protocol: 'tcp', host: '203.0.113.7' });
   const plain = await mptcp(host, 'check', `203.0.113.7:${port}`);

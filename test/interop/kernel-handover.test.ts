@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Waits } from './harness/handover-program.ts';
 import { connectNamespaces, Namespace } from './harness/namespace.ts';
+import { type Program, startNode } from './harness/program.ts';
 import { requireRoot } from './harness/root.ts';
 
 /** Two networks between two kernels; the one that connections began on is cut silently under programs of Node. */
@@ -13,35 +13,12 @@ const PROGRAM = fileURLToPath(new URL('./harness/handover-program.ts', import.me
 /** ms. Linux has found the other path by then where that is a backup; its timers decide. */
 const LONGEST = 1000;
 
-interface Running {
-  readonly child: ChildProcess;
-  out(): string;
-  said(text: string): Promise<void>;
-}
-
-function start(namespace: Namespace, ...words: string[]): Running {
-  const child = spawn('ip', ['netns', 'exec', namespace.name, process.execPath, '--import', 'tsx', PROGRAM, ...words], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 40_000,
-  });
-  let out = '';
-  let err = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    out += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    err += text;
-  });
-  return {
-    child,
-    out: () => out,
-    async said(text) {
-      while (!out.includes(text)) {
-        assert.equal(child.exitCode, null, `${words[0]} ended: ${err}`);
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-    },
-  };
+/** Until the program has said `text`. */
+async function said(program: Program, text: string): Promise<void> {
+  while (!program.out.includes(text)) {
+    assert.equal(program.child.exitCode, null, `it ended: ${program.err}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }
 
 test('A9.11 K07 the kernel: a download over HTTP, a TLS session and a WebSocket go on when their network is cut; plain TCP does not', {
@@ -59,19 +36,14 @@ test('A9.11 K07 the kernel: a download over HTTP, a TLS session and a WebSocket 
     for (const one of [left, right]) one.ip('mptcp limits set subflow 2 add_addr_accepted 2');
     left.ip('mptcp endpoint add 10.67.2.1 dev l2 subflow backup');
     right.ip('mptcp endpoint add 10.67.2.2 dev r2 signal');
-    const server = start(right, 'serve', '10.67.1.2');
-    await server.said('ready');
-    const client = start(left, 'use', '10.67.1.2');
-    await client.said('begun');
+    const server = startNode(right, PROGRAM, 'serve', '10.67.1.2');
+    await said(server, 'ready');
+    const client = startNode(left, PROGRAM, 'use', '10.67.1.2');
+    await said(client, 'begun');
     await new Promise((resolve) => setTimeout(resolve, 1000));
     right.ip('link set r1 down');
-    await client.said('}');
-    const waits = JSON.parse(
-      client
-        .out()
-        .split('\n')
-        .find((line) => line.startsWith('{'))!,
-    ) as Waits;
+    await said(client, '}');
+    const waits = JSON.parse(client.out.split('\n').find((line) => line.startsWith('{'))!) as Waits;
     for (const name of ['http', 'tls', 'webSocket'] as const)
       context.diagnostic(`${name}: ${waits[name].toFixed(0)} ms at most`);
     assert.equal(waits.bytes, 6_000_000);

@@ -58,7 +58,7 @@ function delegate(server: net.Server, { host, options, isPlain }: Choice): void 
   own.on('error', (error) => server.emit('error', error));
   own.on('drop', (data) => server.emit('drop', data));
   own.on('close', () => server.emit('close'));
-  const define = (name: string, value: unknown): void => {
+  const define = (name: string | symbol, value: unknown): void => {
     Object.defineProperty(server, name, { configurable: true, writable: true, value });
   };
   for (const name of DELEGATED) {
@@ -79,6 +79,10 @@ function delegate(server: net.Server, { host, options, isPlain }: Choice): void 
     closeIdle?.call(server);
     own.close(done);
     return server;
+  });
+  // Node's own looks for a handle, which the other server has.
+  define(Symbol.asyncDispose, async () => {
+    if (own.listening) await new Promise<void>((resolve) => server.close(() => resolve()));
   });
   Object.defineProperty(server, 'listening', { configurable: true, get: () => own.listening });
 }

@@ -236,7 +236,11 @@ for (const side of sides) {
     abort.abort();
     const [error] = (await once(three, 'error')) as [Error];
     assert.equal(error.name, 'AbortError');
-    await server[Symbol.asyncDispose]();
-    assert.equal(server.listening, false);
+    const site = multipathServer(http.createServer(), side.server);
+    await listening(site, side);
+    for (const each of [server, site]) {
+      await each[Symbol.asyncDispose]();
+      assert.equal(each.listening, false);
+    }
   });
 }
